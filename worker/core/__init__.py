@@ -1,0 +1,1 @@
+"""The pure core: values and rules. No input or output, clock, randomness, logging or asyncio."""

@@ -1,0 +1,140 @@
+"""What to do in Ditio so that it stands as the events say: one call after the other, each decided from what is known by then.
+
+              wanted.exists is false ──► nothing, PATCH active=false, or DELETE
+    unknown task ──────────────────────► POST with what is given (the template fills the gaps)
+    nothing differs ───────────────────► nothing
+    a cleared field PATCH cannot express ► GET, lay the record over it, PUT
+    else ──────────────────────────────► one PATCH with what differs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+import msgspec
+
+from worker.core.event import OnDelete
+from worker.core.field import DEFAULTS, FIELDS, Kind, Value, empty
+from worker.core.record import Cell, Record
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """The settings that planning depends on."""
+
+    on_delete: OnDelete = "deactivate"
+    create_active: bool = True
+    create_only: frozenset[str] = frozenset()
+
+
+class Create(msgspec.Struct, frozen=True, tag="create"):
+    """POST; company and project ids are added by the client."""
+
+    external_id: str
+    values: Mapping[str, Value]
+
+
+class Update(msgspec.Struct, frozen=True, tag="update"):
+    """PATCH with wire values ("" clears the parent)."""
+
+    task_id: str
+    values: Mapping[str, Value]
+
+
+class Replace(msgspec.Struct, frozen=True, tag="replace"):
+    """GET, lay these values over the answer (None: leave out, which resets), PUT."""
+
+    task_id: str
+    values: Mapping[str, Value]
+
+
+class Delete(msgspec.Struct, frozen=True, tag="delete"):
+    """DELETE; a task that is gone already is a success."""
+
+    task_id: str
+
+
+Call: TypeAlias = Create | Update | Replace | Delete
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What Ditio is known to hold for a task. In a `complete` one (an answer of Ditio's) an absent field has its default."""
+
+    values: Mapping[str, Value] = MappingProxyType({})
+    complete: bool = False
+
+    def overlaid(self, values: Mapping[str, Value]) -> Shown:
+        """The same after Ditio accepted these values."""
+        return Shown({**self.values, **values}, self.complete)
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What should stand in Ditio: a wire value for each owned field (None: cleared), and whether the task should exist."""
+
+    values: Mapping[str, Value]
+    exists: bool
+
+
+def wanted(record: Record, policy: Policy) -> Wanted:
+    """What a record says should stand. A reset `active` becomes the value that a creation would give it."""
+    resets: Mapping[str, Value] = {"active": policy.create_active, "isParent": False}
+    values = {name: resets.get(name) if cell.reset else cell.value for name, cell in record.standing().items()}
+    return Wanted(values, exists=record.exists is None or record.exists.value is True)
+
+
+def shown_by_record(record: Record, policy: Policy) -> Shown:
+    """What Ditio has confirmed, as the record of confirmed cells tells it."""
+    resets: Mapping[str, Value] = {"active": policy.create_active, "isParent": False}
+    return Shown({name: resets.get(name) if cell.reset else cell.value for name, cell in record.cells.items()})
+
+
+def differences(want: Mapping[str, Value], shown: Shown) -> dict[str, Value]:
+    """The wanted values that Ditio is not known to hold."""
+    return {name: value for name, value in want.items() if not _holds(name, value, shown)}
+
+
+def next_call(external_id: str, want: Wanted, task_id: str | None, shown: Shown, policy: Policy) -> Call | None:
+    """The one call that is due next, or None when Ditio stands as wanted."""
+    if not want.exists:
+        return _removal(task_id, shown, policy)
+    if task_id is None:
+        given = {name: value for name, value in want.values.items() if value is not None}
+        return Create(external_id, {"active": policy.create_active, **given})
+    rest = {name: value for name, value in want.values.items() if name not in policy.create_only}
+    changes = differences(rest, shown)
+    if not changes:
+        return None
+    if all(_patchable(name, value) for name, value in changes.items()):
+        return Update(task_id, {name: _patched(name, value) for name, value in changes.items()})
+    return Replace(task_id, rest)
+
+
+def confirmed(merged: Record, want: Wanted, shown: Shown) -> Mapping[str, Cell]:
+    """The standing cells whose values Ditio is known to hold."""
+    return {name: cell for name, cell in merged.standing().items() if _holds(name, want.values[name], shown)}
+
+
+def _removal(task_id: str | None, shown: Shown, policy: Policy) -> Call | None:
+    if task_id is None:
+        return None
+    if policy.on_delete == "delete":
+        return Delete(task_id)
+    return None if _holds("active", False, shown) else Update(task_id, {"active": False})
+
+
+def _holds(name: str, value: Value, shown: Shown) -> bool:
+    if name not in shown.values:
+        return shown.complete and empty(name, value)
+    held = shown.values[name]
+    return held == value or (empty(name, held) and empty(name, value))
+
+
+def _patchable(name: str, value: Value) -> bool:
+    return value is not None or name == "parentActivityId" or FIELDS[name] in DEFAULTS
+
+
+def _patched(name: str, value: Value) -> Value:
+    if value is not None:
+        return value
+    return "" if FIELDS[name] is Kind.ID else DEFAULTS[FIELDS[name]]

@@ -1,0 +1,206 @@
+"""What the shell hands to processing: small interfaces, so that a simulation can stand in for each with a real implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
+
+from worker.core.event import ProjectRef
+from worker.core.message import Message
+from worker.core.plan import Call
+from worker.core.record import Record
+
+Task: TypeAlias = Mapping[str, object]
+"""A task as Ditio's JSON has it."""
+
+
+class Key(msgspec.Struct, frozen=True, order=True):
+    """The identity of a work order, exactly."""
+
+    project_id: str
+    external_id: str
+
+
+class Project(msgspec.Struct, frozen=True):
+    """A Ditio project as far as the worker needs it."""
+
+    id: str
+    number: str | None
+    external_number: str | None
+    company_id: str | None = None
+
+
+class Happened(msgspec.Struct, frozen=True):
+    """A line of a work order's history. `at` and `first_seen` in microseconds since 1970, `outcome` as the metrics name it.
+
+    `source`, `id`, `type`, `time` are the event's (empty for due work); `calls` are the operations made; `before` the values that were replaced.
+    """
+
+    at: int
+    outcome: str
+    source: str = ""
+    id: str = ""
+    type: str = ""
+    time: str = ""
+    first_seen: int = 0
+    detail: str = ""
+    calls: tuple[str, ...] = ()
+    before: Mapping[str, object] = {}
+
+
+class WorkOrder(msgspec.Struct, frozen=True):
+    """What the ledger keeps of a work order.
+
+    `record` is what Ditio has confirmed; `task_id` Ditio's id, when known; until `doubt_until` (seconds since 1970 by the ledger's
+    clock, 0: no doubt) a request that was given up may still take effect, and afterwards a look-up is due.
+    """
+
+    key: Key
+    record: Record = Record()
+    task_id: str | None = None
+    doubt_until: float = 0.0
+
+
+class Ledger(Protocol):
+    """The store of records. Every method raises LedgerError when it cannot do its work; what it returned from is durable."""
+
+    def now(self) -> float:
+        """The ledger's clock: seconds since 1970."""
+        ...
+
+    async def first_seen(self, source: str, event_id: str, at: int) -> int:
+        """When (microseconds since 1970) this event was first received: the smaller of `at` and what is stored, which it then is."""
+        ...
+
+    async def load(self, key: Key) -> WorkOrder:
+        """What is known of a work order (an empty one when nothing is)."""
+        ...
+
+    async def commit(self, order: WorkOrder, happened: Sequence[Happened] = ()) -> None:
+        """Stores a work order and lines of its history. The record is merged into the stored one; `task_id` and `doubt_until` replace."""
+        ...
+
+    async def due(self, now: float, limit: int) -> Sequence[Key]:
+        """The work orders whose doubt is over at `now`, the longest overdue first."""
+        ...
+
+    async def next_due(self) -> float | None:
+        """When the next doubt ends."""
+        ...
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """Ditio's answer to a write. `task` is the task when the answer held it; `attempts` the requests made;
+    `lingering` says that one of them was given up before and may still take effect."""
+
+    task: Task | None = None
+    attempts: int = 1
+    lingering: bool = False
+
+
+class Ditio(Protocol):
+    """Ditio's API, as far as events need it. Every method raises ApiError (NotSent, UnknownOutcome, Refused, Missing) or Outage.
+
+    Look-ups answer None or an empty sequence when there is nothing. They return what the API said; comparing keys is the caller's part.
+    Reads, and writes that may be repeated, are retried in place; a POST is not once it may have been received.
+    """
+
+    async def send(self, call: Call, project: Project) -> Reply:
+        """Carries out a planned call. Create adds company and project ids; Replace reads the task, lays the values over it and PUTs it."""
+        ...
+
+    async def control(self) -> None:
+        """The read that must succeed: the company's projects. Raises Outage (`circuit` or `credentials`) when it does not."""
+        ...
+
+    async def project_by_number(self, number: str) -> Project | None: ...
+
+    async def project_by_id(self, project_id: str) -> Project | None: ...
+
+    async def projects(self) -> Sequence[Project]: ...
+
+    async def task_by_id(self, task_id: str) -> Task | None: ...
+
+    async def tasks_by_number(self, project_number: str, external_id: str) -> Sequence[Task]:
+        """All matches for project number + task number."""
+        ...
+
+    async def tasks_of_project(self, project_id: str) -> Sequence[Task]: ...
+
+    async def person_by_number(self, employee_number: str) -> Mapping[str, object] | None: ...
+
+
+class Resolver(Protocol):
+    """Turns what events name into Ditio's ids, with caches. Raises Absent, Ambiguous, ApiError or Outage."""
+
+    async def project(self, ref: ProjectRef) -> Project: ...
+
+    async def person(self, employee_number: str) -> str: ...
+
+    async def tasks(self, project: Project, external_id: str) -> Sequence[Task]:
+        """A fresh look-up, past every cache: the tasks of exactly this project and externalId."""
+        ...
+
+    async def parent(self, project: Project, external_id: str) -> str:
+        """The id of the task of this project and externalId."""
+        ...
+
+
+class Delivery(Protocol):
+    """A message and its right to be acknowledged, which belongs to the channel that it came on."""
+
+    @property
+    def message(self) -> Message: ...
+
+    @property
+    def received_at(self) -> int:
+        """Microseconds since 1970, strictly growing from delivery to delivery within a worker."""
+        ...
+
+    def ack(self) -> None:
+        """Acknowledges; after the channel is gone the acknowledgement is dropped and counted."""
+        ...
+
+
+class Publisher(Protocol):
+    """Confirmed, mandatory publishing to a queue by name."""
+
+    async def publish(self, queue: str, message: Message) -> None:
+        """Returns when the broker has confirmed it; raises BrokerError when it was refused, unroutable or the connection is gone."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, sleep and chance, so that a simulated clock can stand in."""
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds of a clock that only goes forward."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    def chance(self) -> float:
+        """A random number in [0, 1)."""
+        ...
+
+
+OperationName: TypeAlias = Literal[
+    "token",
+    "control",
+    "project_list",
+    "project_get",
+    "task_get",
+    "task_list",
+    "task_find",
+    "task_create",
+    "task_update",
+    "task_replace",
+    "task_delete",
+    "person_find",
+]
