@@ -133,18 +133,22 @@ class Ditio(Protocol):
 
 
 class Resolver(Protocol):
-    """Turns what events name into Ditio's ids, with caches. Raises Absent, Ambiguous, ApiError or Outage."""
+    """Turns what events name into Ditio's ids, with caches that `fresh` passes by. Raises Absent, Ambiguous, ApiError or Outage."""
 
-    async def project(self, ref: ProjectRef) -> Project: ...
+    async def project(self, ref: ProjectRef, *, fresh: bool = False) -> Project: ...
 
-    async def person(self, employee_number: str) -> str: ...
+    async def person(self, employee_number: str, *, fresh: bool = False) -> str: ...
 
-    async def tasks(self, project: Project, external_id: str) -> Sequence[Task]:
-        """A fresh look-up, past every cache: the tasks of exactly this project and externalId."""
+    async def parent(self, project: Project, external_id: str, *, fresh: bool = False) -> str:
+        """The id of the task of this project and externalId."""
         ...
 
-    async def parent(self, project: Project, external_id: str) -> str:
-        """The id of the task of this project and externalId."""
+    async def tasks(self, project: Project, external_id: str, *, listed: bool = False) -> Sequence[Task]:
+        """Past every cache: the tasks of exactly this project and externalId. `listed` also searches a listing of the project."""
+        ...
+
+    def created(self, key: Key, task_id: str) -> None:
+        """Tells of a task that was made or found, so that nobody goes on believing that it is missing."""
         ...
 
 

@@ -46,7 +46,7 @@ class Reference(msgspec.Struct, frozen=True):
 class Withheld(msgspec.Struct, frozen=True):
     """A part of an event that cannot be applied (yet), by itself: the rest of the event is.
 
-    `kind` is `project`, `parent`, `person`, `unit` or `status`; `wait` says whether waiting may help;
+    `kind` is `project`, `parent`, `person`, `unit` or `status`; `wait` says whether waiting may help, `sets` the Ditio field that it is about, if it is one;
     `reason` a failure reason of the closed set, `field` the path in the event, `detail` a sentence.
     """
 
@@ -55,6 +55,7 @@ class Withheld(msgspec.Struct, frozen=True):
     field: str
     detail: str
     wait: bool
+    sets: str = ""
 
 
 class Event(msgspec.Struct, frozen=True):

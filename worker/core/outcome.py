@@ -88,6 +88,21 @@ class Dead(msgspec.Struct, frozen=True, tag="dead"):
 Outcome: TypeAlias = Applied | Unchanged | Superseded | Ignored | Waiting | Dead
 
 
-def name(outcome: Outcome) -> str:
+OutcomeName: TypeAlias = Literal["applied", "unchanged", "superseded", "ignored", "waiting", "dead"]
+"""An outcome as the metrics and the history have it."""
+
+NAMES: Mapping[type[Outcome], OutcomeName] = MappingProxyType(
+    {
+        Applied: "applied",
+        Unchanged: "unchanged",
+        Superseded: "superseded",
+        Ignored: "ignored",
+        Waiting: "waiting",
+        Dead: "dead",
+    }
+)
+
+
+def name(outcome: Outcome) -> OutcomeName:
     """The outcome as the metric label and the history have it."""
-    return type(outcome).__name__.lower()
+    return NAMES[type(outcome)]

@@ -15,6 +15,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from worker.core.date import wire_date
+from worker.core.errors import Invalid
 from worker.core.event import OnDelete
 from worker.core.field import DEFAULTS, FIELDS, Kind, Value, empty
 from worker.core.record import Cell, Record
@@ -89,6 +91,12 @@ def shown_by_record(record: Record, policy: Policy) -> Shown:
     return Shown({name: resets.get(name) if cell.reset else cell.value for name, cell in record.cells.items()})
 
 
+def shown_by_task(task: Mapping[str, object]) -> Shown:
+    """What an answer of Ditio's shows, in wire values: it may write a number or a date in another way than it was sent."""
+    given = ((name, task[name], kind) for name, kind in FIELDS.items() if task.get(name) is not None)
+    return Shown({name: _wire_value(value, kind) for name, value, kind in given}, complete=True)
+
+
 def differences(want: Mapping[str, Value], shown: Shown) -> dict[str, Value]:
     """The wanted values that Ditio is not known to hold."""
     return {name: value for name, value in want.items() if not _holds(name, value, shown)}
@@ -113,6 +121,28 @@ def next_call(external_id: str, want: Wanted, task_id: str | None, shown: Shown,
 def confirmed(merged: Record, want: Wanted, shown: Shown) -> Mapping[str, Cell]:
     """The standing cells whose values Ditio is known to hold."""
     return {name: cell for name, cell in merged.standing().items() if _holds(name, want.values[name], shown)}
+
+
+def _wire_value(value: object, kind: Kind) -> Value:
+    match kind, value:
+        case Kind.NUMBER, int() | float():
+            return float(value)
+        case Kind.FLAG, bool():
+            return value
+        case Kind.DATE, str():
+            return _wire_date(value)
+        case _:
+            return str(value)
+
+
+def _wire_date(text: str) -> str:
+    """What Ditio shows without an offset is UTC; what is no date at all differs from everything that could be sent."""
+    for candidate in (text, f"{text}Z"):
+        try:
+            return wire_date(candidate, "UTC", "")
+        except Invalid:
+            continue
+    return text
 
 
 def _removal(task_id: str | None, shown: Shown, policy: Policy) -> Call | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
 import msgspec
+
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  the text is in UTC, and says so itself
 
 OrderBy: TypeAlias = Literal["time", "sequence"]
 
@@ -17,6 +20,14 @@ class Instant(msgspec.Struct, frozen=True, order=True, array_like=True):
 
     seconds: int
     fraction: str = ""
+
+    def rfc3339(self) -> str:
+        """The same as text, in UTC, with all its digits (what lies outside the years 1 to 9999: seconds since 1970)."""
+        try:
+            whole = (EPOCH + timedelta(seconds=self.seconds)).isoformat()
+        except OverflowError:
+            return f"@{self.seconds}"
+        return f"{whole}.{self.fraction}Z" if self.fraction else f"{whole}Z"
 
 
 class Sequence(msgspec.Struct, frozen=True, order=True, array_like=True):

@@ -1,0 +1,282 @@
+"""One event from bytes to outcome, and its settlement: durable first, acknowledged last.
+
+    take ─► decode ─► first seen ─► project ─► lane of the work order ─► reconcile ─► settle
+                │                      │                                                 │
+              dead                  waiting                       ack ◄── (letter or wait, confirmed) ◄─┘
+
+Whatever goes wrong before the acknowledgement leaves the message with the broker, which delivers it again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol, assert_never
+
+import msgspec
+
+from worker.core.backoff import next_wait
+from worker.core.decode import Rules, decode
+from worker.core.errors import (
+    Absent,
+    Ambiguous,
+    ApiError,
+    BadEvent,
+    BrokerError,
+    LedgerError,
+    Outage,
+    Refused,
+    UnsupportedType,
+)
+from worker.core.event import Event, ProjectRef
+from worker.core.identity import Identity, identity, peek
+from worker.core.letter import Facts, Travel, letter, travel, waiting
+from worker.core.outcome import (
+    UNRESOLVED,
+    Applied,
+    Dead,
+    Failure,
+    Ignored,
+    Outcome,
+    Reason,
+    Superseded,
+    Unchanged,
+    Waiting,
+)
+from worker.lanes import Abandoned, Lanes
+from worker.ports import Clock, Delivery, Ditio, Key, Ledger, Project, Publisher, Resolver
+from worker.reconcile import Conclusion, Reconciler
+from worker.round import Job
+
+log = logging.getLogger("worker.events")
+
+FAILING_ROUNDS = 8
+"""After so many rounds an event that the API fails on, and on nothing else, is a dead letter."""
+
+
+class Queues(msgspec.Struct, frozen=True):
+    """Where events go that cannot be settled now: a wait queue for each step (seconds), and the dead letters."""
+
+    waits: dict[int, str]
+    dead: str
+
+
+class Handling(msgspec.Struct, frozen=True):
+    """The settings that handling depends on.
+
+    `source` gives the label of a source, or None: not one of ours; `handles` tells whether a project number is ours.
+    """
+
+    rules: Rules
+    queues: Queues
+    version: str
+    source: Callable[[str], str | None]
+    handles: Callable[[str], bool]
+    wait_max_s: int
+    max_in_flight: int = 64
+
+
+class Observer(Protocol):
+    """Is told of what happens to events."""
+
+    def received(self, delivery: Delivery) -> None: ...
+
+    def settled(self, taken: Taken, conclusion: Conclusion, seconds: float) -> None: ...
+
+    def released(self, delivery: Delivery) -> None: ...
+
+
+class Taken(msgspec.Struct):
+    """A message on its way through the worker. `event`, `source`, `key` and `project` fill in as they become known."""
+
+    delivery: Delivery
+    travel: Travel
+    identity: Identity
+    first_seen: int
+    event: Event | None = None
+    source: str | None = None
+    project: Project | None = None
+    key: Key | None = None
+
+
+class Due(msgspec.Struct, frozen=True):
+    """What must be done for a work order without an event of its own."""
+
+
+class Process:
+    """Takes deliveries, each in a task of its own. `trouble` is told of what is no event's fault: nothing was acknowledged."""
+
+    def __init__(
+        self,
+        handling: Handling,
+        *,
+        ledger: Ledger,
+        ditio: Ditio,
+        resolver: Resolver,
+        reconciler: Reconciler,
+        publisher: Publisher,
+        clock: Clock,
+        observer: Observer,
+        trouble: Callable[[Exception], None],
+    ) -> None:
+        self._handling = handling
+        self._ledger = ledger
+        self._ditio = ditio
+        self._resolver = resolver
+        self._reconciler = reconciler
+        self._publisher = publisher
+        self._clock = clock
+        self._observer = observer
+        self._trouble = trouble
+        self.lanes: Lanes[Key, Taken | Due, Conclusion] = Lanes(self._work, limit=handling.max_in_flight)
+
+    async def take(self, delivery: Delivery) -> None:
+        """Brings one message to its end. Raises nothing: trouble is reported, and the message stays unacknowledged."""
+        started = self._clock.monotonic()
+        self._observer.received(delivery)
+        try:
+            known = travel(delivery.message)
+            seen = min(delivery.received_at, known.first_seen or delivery.received_at)
+            taken = Taken(delivery, known, Identity(), seen)
+            conclusion = await self._settle(taken, await self._concluded(taken))
+            self._observer.settled(taken, conclusion, self._clock.monotonic() - started)
+        except Abandoned:
+            pass
+        except (Outage, LedgerError, BrokerError) as error:
+            self._trouble(error)
+        except Exception as error:  # a mistake of the worker's own must not take an event with it
+            log.exception("a message could not be settled, and stays with the broker")
+            self._trouble(error)
+        finally:
+            self._observer.released(delivery)
+
+    async def do_due(self, key: Key) -> None:
+        """Does what is due for a work order, in its lane. Raises nothing: trouble is reported."""
+        try:
+            await self.lanes.submit(key, Due())
+        except Abandoned:
+            pass
+        except Exception as error:  # all of it is tried again later
+            self._trouble(error)
+
+    # --- decode, first seen, project
+
+    async def _concluded(self, taken: Taken) -> Conclusion:
+        """How the event ends. Raises Abandoned, Outage, LedgerError, BrokerError."""
+        try:
+            return await self._conclude(taken)
+        except (Abandoned, Outage, LedgerError, BrokerError):
+            raise
+        except Exception as error:  # the worker breaks on this event: others must not wait for it
+            log.exception("the worker itself failed on an event", extra={"event_id": taken.identity.id})
+            detail = f"the worker itself failed on this event ({type(error).__name__}); its log says where"
+            return Conclusion(Waiting("failing", Failure("failing", detail)))
+
+    async def _conclude(self, taken: Taken) -> Conclusion:
+        try:
+            event = self._decoded(taken)
+        except BadEvent as error:
+            taken.identity = peek(taken.delivery.message)
+            reason: Reason = "unsupported-type" if isinstance(error, UnsupportedType) else "invalid-event"
+            return Conclusion(Dead(Failure(reason, error.detail, error.field)))
+        if taken.source is None:
+            return Conclusion(Dead(Failure("wrong-source", f'the source "{event.source}" is not in WORKER_SOURCES', "source")))
+        if event.project.kind == "number" and not self._handling.handles(event.project.value):
+            return Conclusion(Ignored())
+        taken.first_seen = await self._ledger.first_seen(event.source, event.id, taken.first_seen)
+        try:
+            project = await self._resolver.project(event.project, fresh=self._last_chance(taken))
+        except (Absent, Ambiguous, ApiError) as error:
+            return Conclusion(await self._without_project(error))
+        if project.number is not None and not self._handling.handles(project.number):
+            return Conclusion(Ignored())
+        taken.project, taken.key = project, Key(project.id, event.external_id)
+        return await self.lanes.submit(taken.key, taken)
+
+    def _decoded(self, taken: Taken) -> Event:
+        rules = msgspec.structs.replace(self._handling.rules, now=self._clock.now())
+        taken.event = event = decode(taken.delivery.message, rules)
+        taken.identity = identity(event)
+        taken.source = self._handling.source(event.source)
+        return event
+
+    async def _without_project(self, error: Absent | Ambiguous | ApiError) -> Outcome:
+        """How an event ends whose project is not known. Raises Outage."""
+        match error:
+            case Absent():
+                return Waiting("project", Failure(UNRESOLVED["project"], error.detail, "data.project"))
+            case Ambiguous():
+                return Dead(Failure("ambiguous", error.detail, "data.project"))
+            case Refused():
+                return Dead(Failure("rejected", error.detail, "data.project", error.status, error.response))
+            case _:
+                await self._ditio.control()
+                return Waiting("failing", Failure("failing", error.detail, "data.project", error.status, error.response))
+
+    def _last_chance(self, taken: Taken) -> bool:
+        return self._next_wait(taken) is None
+
+    def _next_wait(self, taken: Taken) -> int | None:
+        return next_wait(sorted(self._handling.queues.waits), taken.travel.waited_s, self._handling.wait_max_s)
+
+    # --- the lane
+
+    async def _work(self, key: Key, items: Sequence[Taken | Due]) -> Sequence[Conclusion]:
+        """Reconciles a work order with the events that have gathered in its lane."""
+        events = [item for item in items if isinstance(item, Taken)]
+        if not events:
+            project = await self._resolver.project(ProjectRef("id", key.project_id))
+            await self._reconciler.reconcile(project, key, ())
+            return [Conclusion(Unchanged()) for _ in items]
+        project = next(taken.project for taken in reversed(events) if taken.project is not None)
+        conclusions = iter(await self._reconciler.reconcile(project, key, [self._job(taken) for taken in events]))
+        return [next(conclusions) if isinstance(item, Taken) else Conclusion(Unchanged()) for item in items]
+
+    def _job(self, taken: Taken) -> Job:
+        event = taken.event
+        if event is None:
+            raise TypeError("only decoded events enter a lane")
+        stamp = event.stamp(taken.first_seen, repair=taken.travel.repair, order_by=self._handling.rules.order_by)
+        return Job(event, stamp, taken.delivery.message.redelivered, self._last_chance(taken), taken.travel.rejected)
+
+    # --- settle
+
+    async def _settle(self, taken: Taken, conclusion: Conclusion) -> Conclusion:
+        """Publishes what must be kept, then acknowledges. Raises BrokerError, before which nothing was acknowledged."""
+        message, queues = taken.delivery.message, self._handling.queues
+        outcome, step = self._final(taken, conclusion.outcome)
+        match outcome:
+            case Applied() | Unchanged() | Superseded() | Ignored():
+                pass
+            case Waiting():
+                patient = step if outcome.patient else 0
+                facts = self._facts(taken, conclusion, waited_s=taken.travel.waited_s + patient, failing=outcome.kind == "failing")
+                await self._publisher.publish(queues.waits[step], waiting(message, outcome.failure, facts))
+            case Dead():
+                facts = self._facts(taken, conclusion, waited_s=taken.travel.waited_s)
+                await self._publisher.publish(queues.dead, letter(message, outcome.failure, facts))
+            case _:
+                assert_never(outcome)
+        taken.delivery.ack()
+        return msgspec.structs.replace(conclusion, outcome=outcome)
+
+    def _final(self, taken: Taken, outcome: Outcome) -> tuple[Outcome, int]:
+        """The outcome with the wait step, where waiting has not come to its end."""
+        if not isinstance(outcome, Waiting):
+            return outcome, 0
+        if not outcome.patient:
+            return outcome, min(self._handling.queues.waits)
+        step = self._next_wait(taken)
+        exhausted = outcome.kind == "failing" and taken.travel.failing_rounds + 1 >= FAILING_ROUNDS
+        return (Dead(outcome.failure), 0) if step is None or exhausted else (outcome, step)
+
+    def _facts(self, taken: Taken, conclusion: Conclusion, *, waited_s: int, failing: bool = False) -> Facts:
+        return Facts(
+            identity=taken.identity,
+            first_seen=taken.first_seen,
+            now=int(self._clock.now() * 1_000_000),
+            attempts=taken.travel.attempts + conclusion.attempts,
+            waited_s=waited_s,
+            failing_rounds=taken.travel.failing_rounds + failing,
+            version=self._handling.version,
+        )

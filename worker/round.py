@@ -1,0 +1,185 @@
+"""One pass over one work order: what its events say, what is known of it, and what has been done so far.
+
+It holds and computes; the effects are worker.reconcile's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from worker.core.doubt import Doubt, Window, doubt
+from worker.core.event import Event, Withheld, said
+from worker.core.field import Value
+from worker.core.outcome import Dead, Failure, Outcome, Waiting
+from worker.core.plan import (
+    Call,
+    Create,
+    Delete,
+    Policy,
+    Replace,
+    Shown,
+    Update,
+    Wanted,
+    confirmed,
+    next_call,
+    shown_by_record,
+    shown_by_task,
+    wanted,
+)
+from worker.core.record import Record, merge_all
+from worker.core.stamp import Stamp
+from worker.core.verdict import EXISTS, verdict, winners
+from worker.ports import Project, Reply, Task, WorkOrder
+
+CALLS: Mapping[type[Call], str] = {Create: "task_create", Update: "task_update", Replace: "task_replace", Delete: "task_delete"}
+
+
+class Job(msgspec.Struct, frozen=True):
+    """An event that is to be brought to Ditio.
+
+    `last_chance`: if it does not resolve now it is a dead letter, so no cached answer will do.
+    `rejected` is why Ditio refused to create its task before the doubt was waited out.
+    """
+
+    event: Event
+    stamp: Stamp
+    redelivered: bool = False
+    last_chance: bool = False
+    rejected: Failure | None = None
+
+
+class Round:
+    """See the module."""
+
+    def __init__(
+        self, project: Project, order: WorkOrder, jobs: Sequence[Job], *, policy: Policy, window: Window, now: float
+    ) -> None:
+        self.project = project
+        self.order = order
+        self.jobs = jobs
+        self.policy = policy
+        self.task_id = order.task_id
+        self.doubt_until = order.doubt_until
+        if any(job.redelivered for job in jobs):
+            self.doubt_until = window.raised(self.doubt_until, now)
+        self.doubt = doubt(self.doubt_until, now)
+        self.shown = Shown()
+        self.calls: list[str] = []
+        self.attempts = 0
+        self.sent: set[str] = set()
+        self.before: dict[str, Value] = {}
+        self.afresh = False
+        self.withheld: list[list[Withheld]] = [list(job.event.withheld) for job in jobs]
+        self.heard([{} for _ in jobs])
+
+    @property
+    def external_id(self) -> str:
+        """The ERP's number of the work order."""
+        return self.order.key.external_id
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether something that was given up may still arrive."""
+        return self.doubt is Doubt.OPEN
+
+    @property
+    def rejected(self) -> Failure | None:
+        """Why Ditio refused to create the task, if it did so before the doubt was waited out."""
+        return next((job.rejected for job in self.jobs if job.rejected), None)
+
+    def heard(self, resolved: Sequence[Mapping[str, Value]]) -> None:
+        """Takes in what the events say, with the references that were found for each."""
+        pairs = zip(self.jobs, resolved, strict=True)
+        self.said = [said(job.event, job.stamp, found, self.policy.on_delete) for job, found in pairs]
+        self.merged = merge_all([self.order.record, *self.said])
+        self.want: Wanted = wanted(self.merged, self.policy)
+
+    def trust_record(self, *, again: bool) -> None:
+        """What Ditio shows is what it confirmed; `again`: what these events say is sent though it was confirmed."""
+        self.shown = shown_by_record(self.order.record, self.policy)
+        if again:
+            won = frozenset[str]().union(*(winners(each, self.merged) for each in self.said))
+            self.shown = Shown({name: value for name, value in self.shown.values.items() if name not in won})
+
+    def adopt(self, task: Task) -> None:
+        """This is the task of the work order, as Ditio shows it now."""
+        self.task_id = str(task["id"])
+        self.shown = shown_by_task(task)
+
+    def lost(self) -> None:
+        """Ditio has no task of this work order."""
+        self.task_id = None
+        self.shown = Shown()
+
+    def settle_doubt(self, until: float) -> None:
+        """A definite answer, or a look-up after its end, leaves this of the doubt."""
+        self.doubt_until = until
+        self.doubt = Doubt.NONE
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to look up: the task is known to be gone, and that is all the events say."""
+        gone = self.task_id is None and not self.want.exists and self.doubt is Doubt.NONE
+        return gone and self.merged.exists == self.order.record.exists
+
+    def next_call(self) -> Call | None:
+        """What is due next. Without events no task is made that was not there before."""
+        if not self.jobs and self.task_id is None and self.order.record.exists is None:
+            return None
+        return next_call(self.external_id, self.want, self.task_id, self.shown, self.policy)
+
+    def done(self, call: Call, reply: Reply) -> None:
+        """Notes that a call succeeded."""
+        self.attempts += reply.attempts
+        self.calls.append(CALLS[type(call)])
+        match call:
+            case Create():
+                self.sent |= {*call.values, EXISTS}
+            case Delete():
+                self.sent.add(EXISTS)
+                self.lost()
+            case Update() | Replace():
+                changed = {name for name in call.values if self.shown.values.get(name) != self.want_of(name, call)}
+                self.sent |= changed
+                self.before |= {name: self.shown.values[name] for name in sorted(changed & self.shown.values.keys())}
+                self.shown = self.shown.overlaid({name: self.want_of(name, call) for name in call.values})
+
+    def want_of(self, name: str, call: Update | Replace) -> Value:
+        """What stands in a field after a call: a cleared one may have been sent as a value."""
+        return self.want.values.get(name, call.values[name]) if self.want.exists else call.values[name]
+
+    def knowledge(self, *, complete: bool) -> WorkOrder:
+        """What the ledger should keep. Existence and floor are kept only when all that follows from them was sent."""
+        settled = complete or EXISTS in self.sent
+        shown = self.shown
+        if complete and self.task_id is None and not self.want.exists:
+            shown = Shown(self.want.values, complete=True)  # no task is as good as one that holds all of this
+        record = Record(
+            confirmed(self.merged, self.want, shown),
+            self.merged.exists if settled else None,
+            self.merged.floor if complete else None,
+            self.merged.owned,
+        )
+        return WorkOrder(self.order.key, record, self.task_id, self.doubt_until)
+
+    def outcome(self, index: int, ending: Outcome | None) -> Outcome:
+        """What became of one of the events; `ending` is what ended the round before everything stood as wanted."""
+        if ending is not None:
+            return ending
+        if kept_back := self._kept_back(index):
+            return kept_back
+        return verdict(self.said[index], self.merged, self.sent, alone=len(self.jobs) == 1)
+
+    def _kept_back(self, index: int) -> Outcome | None:
+        """The end of an event of which something was withheld that nothing newer has made pointless."""
+        withheld = [each for each in self.withheld[index] if not self._overtaken(self.jobs[index], each)]
+        for each in sorted(withheld, key=lambda each: each.wait):
+            failure = Failure(each.reason, each.detail, each.field)
+            return Waiting(each.kind, failure) if each.wait else Dead(failure)
+        return None
+
+    def _overtaken(self, job: Job, withheld: Withheld) -> bool:
+        standing = self.merged.standing().get(withheld.sets)
+        return standing is not None and standing.stamp > job.stamp
