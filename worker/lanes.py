@@ -36,6 +36,7 @@ class Lanes(Generic[Name, Item, Result]):
         self._lanes: dict[Name, deque[tuple[Item, asyncio.Future[Result]]]] = {}
         self._ready: deque[Name] = deque()
         self._running: dict[asyncio.Task[None], Name] = {}
+        self._open = True
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -50,6 +51,8 @@ class Lanes(Generic[Name, Item, Result]):
 
     async def submit(self, key: Name, item: Item) -> Result:
         """The result of the item's batch. Raises what the work raised, or Abandoned."""
+        if not self._open:
+            raise Abandoned
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         lane = self._lanes.get(key)
         if lane is None:
@@ -61,7 +64,8 @@ class Lanes(Generic[Name, Item, Result]):
         return await future
 
     def abandon(self) -> None:
-        """Lets go of everything that was not begun; what is under way goes on."""
+        """Lets go of everything that was not begun, and of all that comes until `open`; what is under way goes on."""
+        self._open = False
         self._ready.clear()
         for lane in self._lanes.values():
             while lane:
@@ -71,6 +75,10 @@ class Lanes(Generic[Name, Item, Result]):
         running = set(self._running.values())
         self._lanes = {key: lane for key, lane in self._lanes.items() if key in running}
         self._rest()
+
+    def open(self) -> None:
+        """Takes items again."""
+        self._open = True
 
     async def idle(self) -> None:
         """Returns when nothing is under way and nothing waits."""

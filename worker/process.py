@@ -225,12 +225,20 @@ class Process:
         """Reconciles a work order with the events that have gathered in its lane."""
         events = [item for item in items if isinstance(item, Taken)]
         if not events:
-            project = await self._resolver.project(ProjectRef("id", key.project_id))
-            await self._reconciler.reconcile(project, key, ())
+            await self._do_due(key)
             return [Conclusion(Unchanged()) for _ in items]
         project = next(taken.project for taken in reversed(events) if taken.project is not None)
         conclusions = iter(await self._reconciler.reconcile(project, key, [self._job(taken) for taken in events]))
         return [next(conclusions) if isinstance(item, Taken) else Conclusion(Unchanged()) for item in items]
+
+    async def _do_due(self, key: Key) -> None:
+        try:
+            project = await self._resolver.project(ProjectRef("id", key.project_id))
+        except (Absent, Ambiguous, ApiError) as error:
+            log.warning("what is due for a work order must wait: %s", error, extra={"external_id": key.external_id})
+            await self._reconciler.postpone(key)
+        else:
+            await self._reconciler.reconcile(project, key, ())
 
     def _job(self, taken: Taken) -> Job:
         event = taken.event

@@ -87,6 +87,11 @@ class Reconciler:
         ends = {index: (await self._together(project, key, [jobs[index]]))[0] for index in in_order}
         return [ends[index] for index in range(len(jobs))]
 
+    async def postpone(self, key: Key) -> None:
+        """What is due for a work order cannot be done now: it is due again after a while."""
+        order = await self._ledger.load(key)
+        await self._ledger.commit(msgspec.structs.replace(order, doubt_until=self._window.raised(0, self._ledger.now())))
+
     async def _together(self, project: Project, key: Key, jobs: Sequence[Job]) -> Sequence[Conclusion]:
         order = await self._ledger.load(key)
         round = Round(project, order, jobs, policy=self._policy, window=self._window, now=self._ledger.now())
@@ -261,8 +266,7 @@ class Reconciler:
         now = int(self._clock.now() * 1_000_000)
         lines = [_line(round, job, outcome, now) for job, outcome in zip(round.jobs, outcomes, strict=True)]
         if not round.jobs:
-            outcome = ending or (Applied() if round.sent else Unchanged())
-            lines = [_due_line(round, outcome, now)]
+            lines = [self._due_line(round, ending, now)]
         await self._ledger.commit(round.knowledge(complete=ending is None), lines)
         return [
             Conclusion(
@@ -270,6 +274,16 @@ class Reconciler:
             )
             for job, outcome in zip(round.jobs, outcomes, strict=True)
         ]
+
+    def _due_line(self, round: Round, ending: Outcome | None, now: int) -> Happened:
+        """The line of due work; what could not be done is due again after a while, what Ditio refuses is not."""
+        if isinstance(ending, Waiting):
+            round.doubt_until = self._window.raised(0, self._ledger.now())
+        elif isinstance(ending, Dead):
+            round.settle_doubt(0)
+        outcome = ending or (Applied() if round.sent else Unchanged())
+        detail = _detail(outcome) or "compared with Ditio, after a request that was given up could take effect no more"
+        return Happened(now, name(outcome), detail=detail, calls=tuple(round.calls), before=dict(round.before))
 
 
 def _withheld(error: Unresolved, field: str, reference: Reference) -> Withheld:
@@ -291,11 +305,6 @@ def _line(round: Round, job: Job, outcome: Outcome, now: int) -> Happened:
         now, name(outcome), event.source, event.id, event.type.value, event.time.rfc3339(), job.stamp.first_seen,
         _detail(outcome), tuple(round.calls), dict(round.before),
     )  # fmt: skip
-
-
-def _due_line(round: Round, outcome: Outcome, now: int) -> Happened:
-    detail = _detail(outcome) or "a request that was given up can no longer take effect: compared with what Ditio shows"
-    return Happened(now, name(outcome), detail=detail, calls=tuple(round.calls), before=dict(round.before))
 
 
 def _detail(outcome: Outcome) -> str:

@@ -12,7 +12,7 @@ import msgspec
 from worker.core.doubt import Doubt, Window, doubt
 from worker.core.event import Event, Withheld, said
 from worker.core.field import Value
-from worker.core.outcome import Dead, Failure, Outcome, Waiting
+from worker.core.outcome import Dead, Failure, Outcome, Waiting, WaitKind
 from worker.core.plan import (
     Call,
     Create,
@@ -34,6 +34,9 @@ from worker.core.verdict import EXISTS, verdict, winners
 from worker.ports import Project, Reply, Task, WorkOrder
 
 CALLS: Mapping[type[Call], str] = {Create: "task_create", Update: "task_update", Replace: "task_replace", Delete: "task_delete"}
+
+WAITS: Mapping[str, WaitKind] = {"parent": "parent", "person": "person"}
+"""What an event waits for when a reference of this kind was not found."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -177,7 +180,7 @@ class Round:
         withheld = [each for each in self.withheld[index] if not self._overtaken(self.jobs[index], each)]
         for each in sorted(withheld, key=lambda each: each.wait):
             failure = Failure(each.reason, each.detail, each.field)
-            return Waiting(each.kind, failure) if each.wait else Dead(failure)
+            return Waiting(WAITS[each.kind], failure) if each.wait else Dead(failure)
         return None
 
     def _overtaken(self, job: Job, withheld: Withheld) -> bool:

@@ -19,6 +19,7 @@ from worker.core.errors import Invalid, UnsupportedType
 from worker.core.event import Event, EventType, ProjectKind, ProjectRef, Reference, Withheld
 from worker.core.field import DATES, FIELDS, NEVER_NULL, REFERENCES, Kind, Value
 from worker.core.message import Message
+from worker.core.outcome import UNRESOLVED
 from worker.core.stamp import Instant, OrderBy
 from worker.core.tables import EVENT_TIME, Tables
 from worker.core.wording import meant, short, shown
@@ -208,7 +209,7 @@ def _says_active(said: Said) -> bool:
 
 def _not_in_table(kind: Literal["unit", "status"], key: str, table: Mapping[str, object]) -> Withheld:
     detail = f"the {kind} {shown(key)} is not in WORKER_TABLES_FILE{meant(key, table)}"
-    return Withheld(kind, f"unresolved-{kind}", f"data.{kind}", detail, wait=False)
+    return Withheld(kind, UNRESOLVED[kind], f"data.{kind}", detail, wait=False, sets=REFERENCES.get(kind, ""))
 
 
 def _given(data: Mapping[str, object], name: str) -> object:

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from worker.core.field import Value
+from worker.core.outcome import Reason
 from worker.core.record import Cell, Record
 from worker.core.stamp import ABSENT, Instant, OrderBy, Sequence, Stamp
 
@@ -51,7 +52,7 @@ class Withheld(msgspec.Struct, frozen=True):
     """
 
     kind: str
-    reason: str
+    reason: Reason
     field: str
     detail: str
     wait: bool
