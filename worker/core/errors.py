@@ -20,6 +20,11 @@ WorkerError
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
+PauseCause: TypeAlias = Literal["manual", "credentials", "circuit", "ledger", "broker", "clock", "mass-change", "environment"]
+"""Why consumption pauses, closed."""
+
 
 class WorkerError(Exception):
     """The root of every error that the worker raises itself."""
@@ -100,10 +105,10 @@ class Missing(ApiError):
 class Outage(WorkerError):
     """Not the event's fault: the API, the credentials or the worker's own means are out of order.
 
-    `cause` is one of the closed set of pause causes: `credentials circuit ledger broker clock mass-change environment`.
+    `cause` says why consumption must pause.
     """
 
-    def __init__(self, cause: str, detail: str) -> None:
+    def __init__(self, cause: PauseCause, detail: str) -> None:
         super().__init__(detail)
         self.cause = cause
         self.detail = detail
