@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol, assert_never
+from uuid import uuid4
 
 import msgspec
 
@@ -259,7 +260,7 @@ class Process:
             case Waiting():
                 patient = step if outcome.patient else 0
                 facts = self._facts(taken, conclusion, waited_s=taken.travel.waited_s + patient, failing=outcome.kind == "failing")
-                await self._publisher.publish(queues.waits[step], waiting(message, outcome.failure, facts))
+                await self._publisher.publish(queues.waits[step], waiting(message, outcome.failure, facts, refused=outcome.refused))
             case Dead():
                 facts = self._facts(taken, conclusion, waited_s=taken.travel.waited_s)
                 await self._publisher.publish(queues.dead, letter(message, outcome.failure, facts))
@@ -287,4 +288,5 @@ class Process:
             waited_s=waited_s,
             failing_rounds=taken.travel.failing_rounds + failing,
             version=self._handling.version,
+            letter_id=uuid4().hex,
         )

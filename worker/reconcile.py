@@ -296,7 +296,7 @@ def _failure(reason: Reason, error: ApiError) -> Failure:
 
 
 def _settling(detail: str, rejected: Failure | None = None) -> Waiting:
-    return Waiting("settling", rejected or Failure("failing", detail))
+    return Waiting("settling", rejected or Failure("failing", detail), refused=rejected is not None)
 
 
 def _line(round: Round, job: Job, outcome: Outcome, now: int) -> Happened:

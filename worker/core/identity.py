@@ -43,8 +43,8 @@ def peek(message: Message) -> Identity:
     data = _object(envelope.data)
     project = _object(data.get("project"))
     named = next((_key(project[name]) for name in ("number", "externalNumber", "id") if name in project), "")
-    attributes = (_attribute(envelope, name) for name in ("id", "type", "source"))
-    return Identity(*attributes, named, _key(data.get("externalId")))
+    event_id, kind, source = (_attribute(envelope, name) for name in ("id", "type", "source"))
+    return Identity(event_id, kind, source, named, _key(data.get("externalId")))
 
 
 def _headers_only(message: Message) -> Envelope:

@@ -4,44 +4,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
-from worker.core.record import Record, merge
+from worker.core.errors import LedgerError
 from worker.ledger import sqlite_file
+from worker.ledger import sqlite_statements as statements
 from worker.ledger.schema import migrations, pending
 from worker.ledger.sqlite_prune import prune_some
 from worker.ledger.sqlite_thread import SqliteThread
 from worker.ledger.store import Binding, LedgerRefused, Pause, bound
 from worker.ports import Clock, Happened, Key, WorkOrder
-
-ORDER = "SELECT id, record, task_id, doubt_until FROM work_orders WHERE external_id = ? AND project_id = ?"
-ORDERS = "SELECT project_id, external_id, record, task_id, doubt_until FROM work_orders"
-LINES = "SELECT at, outcome, source, event_id, type, time, first_seen, detail, calls, before FROM history"
-NEW_LINE = (
-    "INSERT INTO history (work_order, at, outcome, source, event_id, type, time, first_seen, detail, calls, before)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-LAST_EVENT = (
-    "SELECT work_order, id FROM history INDEXED BY history_by_age WHERE work_order IN"
-    " (SELECT id FROM work_orders WHERE project_id = ?) AND event_id <> '' ORDER BY at DESC, id DESC LIMIT 1"
-)
-REMEMBER = (
-    "INSERT INTO first_seen (source, event_id, at) VALUES (?, ?, ?)"
-    " ON CONFLICT (source, event_id) DO UPDATE SET at = excluded.at"
-)
-SET_META = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
-
-read_record = msgspec.json.Decoder(Record).decode
-read_calls = msgspec.json.Decoder(tuple[str, ...]).decode
-read_before = msgspec.json.Decoder(dict[str, object]).decode
-read_pause = msgspec.json.Decoder(Pause).decode
-write = msgspec.json.Encoder().encode
-
 
 async def open_worker(
     path: Path, binding: Binding, clock: Clock, observe_commit: Callable[[float], None]
@@ -83,60 +57,60 @@ class SqliteLedger:
 
     async def first_seen(self, source: str, event_id: str, at: int) -> int:
         """The smaller of `at` and what is stored, which it then is."""
-        return await self._thread.write(lambda db: _first_seen(db, source, event_id, at))
+        return await self._thread.write(lambda db: statements.first_seen(db, source, event_id, at))
 
     async def load(self, key: Key) -> WorkOrder:
         """What is known of a work order (an empty one when nothing is)."""
-        return await self._thread.read(lambda db: _load(db, key))
+        return await self._thread.read(lambda db: statements.load(db, key))
 
     async def commit(self, order: WorkOrder, happened: Sequence[Happened] = ()) -> None:
         """Merges the record, replaces task and doubt, appends to the history."""
-        await self._thread.write(lambda db: _commit(db, order, happened))
+        await self._thread.write(lambda db: statements.commit(db, order, happened))
 
     async def due(self, now: float, limit: int) -> Sequence[Key]:
         """The work orders whose doubt is over at `now`, the longest overdue first."""
-        return await self._thread.read(lambda db: _due(db, now, limit))
+        return await self._thread.read(lambda db: statements.due(db, now, limit))
 
     async def next_due(self) -> float | None:
         """When the next doubt ends."""
-        return await self._thread.read(_next_due)
+        return await self._thread.read(statements.next_due)
 
     async def with_external_id(self, external_id: str) -> Sequence[WorkOrder]:
         """The work orders with exactly this external id."""
-        return await self._thread.read(lambda db: _orders(db, "external_id", external_id))
+        return await self._thread.read(lambda db: statements.orders(db, "external_id", external_id))
 
     async def with_task(self, task_id: str) -> Sequence[WorkOrder]:
         """The work orders that are this task."""
-        return await self._thread.read(lambda db: _orders(db, "task_id", task_id))
+        return await self._thread.read(lambda db: statements.orders(db, "task_id", task_id))
 
     async def history(self, key: Key, limit: int = 1000) -> Sequence[Happened]:
         """The last lines of a work order, oldest first."""
-        return await self._thread.read(lambda db: _history(db, key, limit))
+        return await self._thread.read(lambda db: statements.history(db, key, limit))
 
     async def last_event(self, project_id: str) -> tuple[Key, Happened] | None:
         """The newest line that an event left in a project."""
-        return await self._thread.read(lambda db: _last_event(db, project_id))
+        return await self._thread.read(lambda db: statements.last_event(db, project_id))
 
     async def work_orders(self) -> int:
         """How many work orders are known."""
-        return await self._thread.read(_count)
+        return await self._thread.read(statements.count)
 
     async def paused(self) -> Pause | None:
         """The pause in force."""
-        return await self._thread.read(_paused)
+        return await self._thread.read(statements.paused)
 
     async def pause(self, reason: str, by: str) -> None:
         """Notes a pause."""
-        pause = write(Pause(reason, by, self.now())).decode()
-        await self._thread.write(lambda db: db.execute(SET_META, ("paused", pause)) and None)
+        pause = Pause(reason, by, self.now())
+        await self._thread.write(lambda db: statements.pause(db, pause))
 
     async def resume(self) -> None:
         """Ends the pause."""
-        await self._thread.write(lambda db: db.execute("DELETE FROM meta WHERE key = 'paused'") and None)
+        await self._thread.write(statements.resume)
 
     async def binding(self) -> Binding | None:
         """What the file is bound to."""
-        return await self._thread.read(_binding)
+        return await self._thread.read(statements.binding)
 
     async def prune(self, before: int) -> int:
         """Removes old history, and what was seen of events that can meet no equal any more; a part at a time."""
@@ -161,7 +135,7 @@ async def _open_existing(path: Path, access: sqlite_file.Access, clock: Clock) -
     return SqliteLedger(thread, clock)
 
 
-def _explain(path: Path) -> Callable[[Exception], sqlite_file.LedgerError]:
+def _explain(path: Path) -> Callable[[Exception], LedgerError]:
     return lambda error: sqlite_file.explained(path, error)
 
 
@@ -169,8 +143,7 @@ def _connect_worker(path: Path, binding: Binding, clock: Clock) -> sqlite3.Conne
     try:
         db = sqlite_file.connect(path, "worker")
         _migrate(db, path, clock)
-        for key, value in msgspec.structs.asdict(bound(_binding(db), binding, f"ledger {path}")).items():
-            db.execute("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", (key, value))
+        statements.bind(db, bound(statements.binding(db), binding, f"ledger {path}"))
     except sqlite3.Error as error:
         raise sqlite_file.refused(path, error) from error
     return db
@@ -179,7 +152,7 @@ def _connect_worker(path: Path, binding: Binding, clock: Clock) -> sqlite3.Conne
 def _connect_beside(path: Path, access: sqlite_file.Access) -> sqlite3.Connection:
     try:
         db = sqlite_file.connect(path, access)
-        due = pending(migrations("sqlite"), _applied(db, path), f"ledger {path}")
+        due = pending(migrations("sqlite"), statements.applied(db), f"ledger {path}")
     except sqlite3.Error as error:
         raise sqlite_file.refused(path, error) from error
     if due:
@@ -189,9 +162,8 @@ def _connect_beside(path: Path, access: sqlite_file.Access) -> sqlite3.Connectio
 
 
 def _migrate(db: sqlite3.Connection, path: Path, clock: Clock) -> None:
-    for migration in pending(migrations("sqlite"), _applied(db, path), f"ledger {path}"):
-        with suppress(sqlite3.Error):
-            pass
-        db.executescript("BEGIN IMMEDIATE;\n" + migration.sql)
+    """Brings the schema up to date, each step in a transaction of its own. Raises LedgerRefused for a newer schema."""
+    for migration in pending(migrations("sqlite"), statements.applied(db), f"ledger {path}"):
+        db.executescript(f"BEGIN IMMEDIATE;\n{migration.sql}")
         db.execute("INSERT INTO migrations VALUES (?, ?, ?)", (migration.number, migration.name, clock.now()))
         db.execute("COMMIT")
