@@ -1,0 +1,47 @@
+# `make demo` and `make test` do all the set-up themselves. They need git, make and python3 (3.11 or newer) with venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help env check format test demo lock schemas clean
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+env: $(STAMP) ## the environment in .venv, with exactly the locked packages
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.12 …" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+check: $(STAMP) ## format, lint, types, architecture
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/ruff check --quiet
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/python -m pytest -q --durations=0 --no-header tests/architecture
+
+format: $(STAMP) ## put the code into its form
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+test: check ## check, then every test (OPTIONS=--without-broker leaves out those that need RabbitMQ)
+	$(BIN)/python -m pytest $(OPTIONS)
+
+demo: $(STAMP) ## the whole thing on this machine, in a minute (KEEP=1 leaves it running)
+	$(BIN)/python -m worker demo
+
+lock: $(STAMP) ## renew the locks: versions and hashes
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --upgrade --python-version 3.11 pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-annotate --upgrade --python-version 3.11 pyproject.toml --group dev --output-file requirements-dev.lock
+
+schemas: $(STAMP) ## write schemas/ anew from the tables in the code
+	$(BIN)/python -m worker schema --write schemas
+
+clean: ## remove what was made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
