@@ -1,7 +1,7 @@
 """Keeps events flowing: takes them while all is well, gives them back and probes while something is wrong, and drains at the end.
 
-    taking ──trouble──► channel closed, so that the broker delivers again ──► probing ──well──► taking
-       └──────stop────► nothing new is taken ──► what was begun is finished, for so long ──► channel closed
+taking ──trouble──► channel closed, so that the broker delivers again ──► probing ──well──► taking
+   └──────stop────► nothing new is taken ──► what was begun is finished, for so long ──► channel closed
 """
 
 from __future__ import annotations

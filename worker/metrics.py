@@ -14,9 +14,7 @@ from worker.core.outcome import Reason, WaitKind
 from worker.ports import OperationName
 
 OutcomeName: TypeAlias = Literal["applied", "unchanged", "superseded", "ignored", "waiting", "dead"]
-PauseCause: TypeAlias = Literal[
-    "manual", "credentials", "circuit", "ledger", "broker", "clock", "mass-change", "environment"
-]
+PauseCause: TypeAlias = Literal["manual", "credentials", "circuit", "ledger", "broker", "clock", "mass-change", "environment"]
 RetryCause: TypeAlias = Literal["connect", "timeout", "protocol", "server", "throttled", "unauthorized"]
 LookupKind: TypeAlias = Literal["project", "task", "parent", "person"]
 LookupResult: TypeAlias = Literal["hit", "miss", "absent"]
@@ -186,9 +184,7 @@ class Metrics:
     # --- declarations, in the order of the documentation
 
     def _declare_events(self) -> None:
-        events = self._counter(
-            "events_total", "Events settled; waiting counts each round.", "source", "type", "outcome"
-        )
+        events = self._counter("events_total", "Events settled; waiting counts each round.", "source", "type", "outcome")
         self._events = {
             (source, kind, outcome): events.labels(source, kind, outcome)
             for source in self._sources
@@ -201,9 +197,7 @@ class Metrics:
         self._event_delay = _children(
             self._histogram("event_delay_seconds", "From published to applied.", DELAY_SECONDS, "type"), EVENT_TYPES
         )
-        self._waiting = _children(
-            self._gauge("waiting_events", "Events in the wait queues.", "kind"), get_args(WaitKind)
-        )
+        self._waiting = _children(self._gauge("waiting_events", "Events in the wait queues.", "kind"), get_args(WaitKind))
         self._unsettled = _children(
             self._gauge("work_orders_unsettled", "Work orders that are wrong in Ditio now.", "state"),
             get_args(UnsettledState),
@@ -216,9 +210,7 @@ class Metrics:
             "coalesced_events_total", "Events that needed no call of their own, being merged with others."
         )
         self._ties = _children(
-            self._counter(
-                "stamp_ties_total", "Events with the time and sequence of another of the same work order.", "source"
-            ),
+            self._counter("stamp_ties_total", "Events with the time and sequence of another of the same work order.", "source"),
             self._sources,
         )
         self._unknown_fields = _children(
@@ -228,9 +220,7 @@ class Metrics:
 
     def _declare_letters(self) -> None:
         reasons = get_args(Reason)
-        self._buried = _children(
-            self._counter("dead_letters_total", "Events that became dead letters.", "reason"), reasons
-        )
+        self._buried = _children(self._counter("dead_letters_total", "Events that became dead letters.", "reason"), reasons)
         letters = Gauge(f"{PREFIX}dead_letters", "Dead letters in the queue.", ["reason"], registry=self._beside)
         self._letters = _children(letters, reasons)
         self._oldest = _children(
@@ -239,28 +229,20 @@ class Metrics:
 
     def _declare_api(self) -> None:
         operations = get_args(OperationName)
-        self._requests = self._counter(
-            "api_requests_total", "Requests to Ditio, by HTTP status or none.", "operation", "status"
-        )
+        self._requests = self._counter("api_requests_total", "Requests to Ditio, by HTTP status or none.", "operation", "status")
         self._request_children = {
             (operation, status): self._requests.labels(operation, str(status or "none"))
             for operation in operations
             for status in (200, None)
         }
         self._request_seconds = _children(
-            self._histogram(
-                "api_request_duration_seconds", "Duration of requests to Ditio.", REQUEST_SECONDS, "operation"
-            ),
+            self._histogram("api_request_duration_seconds", "Duration of requests to Ditio.", REQUEST_SECONDS, "operation"),
             operations,
         )
-        self._retries = _children(
-            self._counter("api_retries_total", "Requests made again.", "cause"), get_args(RetryCause)
-        )
+        self._retries = _children(self._counter("api_retries_total", "Requests made again.", "cause"), get_args(RetryCause))
         lookups = self._counter("lookups_total", "Look-ups of ids.", "kind", "result")
         self._lookups = {
-            (kind, result): lookups.labels(kind, result)
-            for kind in get_args(LookupKind)
-            for result in get_args(LookupResult)
+            (kind, result): lookups.labels(kind, result) for kind in get_args(LookupKind) for result in get_args(LookupResult)
         }
         self._circuit = self._gauge("circuit_state", "0 closed, 1 half-open, 2 open.")
 
@@ -276,9 +258,7 @@ class Metrics:
         self._lanes = self._gauge("lanes", "Work orders with events in the process.")
         self._held = self._gauge("held_bytes", "Bytes of the bodies that are held.")
         self._paused = _children(self._gauge("paused", "Whether consumption is paused.", "cause"), get_args(PauseCause))
-        self._commit_seconds = self._histogram(
-            "ledger_commit_seconds", "Duration of the ledger's commits.", COMMIT_SECONDS
-        )
+        self._commit_seconds = self._histogram("ledger_commit_seconds", "Duration of the ledger's commits.", COMMIT_SECONDS)
         self._work_orders = self._gauge("ledger_work_orders", "Work orders that the ledger knows.")
         self._lag = self._histogram("loop_lag_seconds", "How late the event loop comes back.", LAG_SECONDS)
         self._gauge("build_info", "Always 1; the label says the version.", "version").labels(version).set(1)

@@ -259,8 +259,12 @@ class Process:
                 pass
             case Waiting():
                 patient = step if outcome.patient else 0
-                facts = self._facts(taken, conclusion, waited_s=taken.travel.waited_s + patient, failing=outcome.kind == "failing")
-                await self._publisher.publish(queues.waits[step], waiting(message, outcome.failure, facts, refused=outcome.refused))
+                facts = self._facts(
+                    taken, conclusion, waited_s=taken.travel.waited_s + patient, failing=outcome.kind == "failing"
+                )
+                await self._publisher.publish(
+                    queues.waits[step], waiting(message, outcome.failure, facts, refused=outcome.refused)
+                )
             case Dead():
                 facts = self._facts(taken, conclusion, waited_s=taken.travel.waited_s)
                 await self._publisher.publish(queues.dead, letter(message, outcome.failure, facts))

@@ -1,8 +1,8 @@
 """Brings one work order in Ditio to where its events say it should be: reads, then one call after the other, then the ledger.
 
-    load ─► resolve references ─► find the task ─► call … call ─► commit
-                                       │             │
-                       in doubt: nobody creates   doubt is committed before each POST
+load ─► resolve references ─► find the task ─► call … call ─► commit
+                                   │             │
+                   in doubt: nobody creates   doubt is committed before each POST
 """
 
 from __future__ import annotations
@@ -210,7 +210,9 @@ class Reconciler:
             return
         if may_exist and len(round.jobs) == 1:
             round.attempts += error.attempts
-            raise Halted(_settling("Ditio refuses to create this work order, which may be there unseen", _failure("rejected", error)))
+            raise Halted(
+                _settling("Ditio refuses to create this work order, which may be there unseen", _failure("rejected", error))
+            )
         round.settle_doubt(before)
         raise error
 

@@ -76,9 +76,7 @@ class Lookups:
         """The id of an employee, of the kind that foremen and leaders take. Raises Absent, ApiError, Outage."""
         if fresh:
             self._people.forget(employee_number)
-        person = await self._observed(
-            "person", self._people, employee_number, lambda: self._find_person(employee_number)
-        )
+        person = await self._observed("person", self._people, employee_number, lambda: self._find_person(employee_number))
         if person is None:
             raise Absent("person", f'Ditio has no employee with the number "{employee_number}"')
         return person

@@ -91,9 +91,7 @@ def test_the_package_is_a_command_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("argv", [["no-such-command"], [], ["config", "--format", "xml"], ["validate"]])
-def test_wrong_arguments_end_with_2_and_a_word_on_standard_error(
-    argv: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_arguments_end_with_2_and_a_word_on_standard_error(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(argv) == 2
 
     captured = capsys.readouterr()

@@ -68,9 +68,7 @@ async def test_a_beginning_worker_says_what_it_still_lacks(server: HealthServer)
     ]
 
 
-async def test_it_is_ready_when_every_condition_is_met_and_no_longer_when_one_fails(
-    server: HealthServer, health: Health
-) -> None:
+async def test_it_is_ready_when_every_condition_is_met_and_no_longer_when_one_fails(server: HealthServer, health: Health) -> None:
     start(health)
     assert await ask(server, "/readyz") == (200, "ready\n")
 
@@ -81,9 +79,7 @@ async def test_it_is_ready_when_every_condition_is_met_and_no_longer_when_one_fa
     assert health.ready
 
 
-async def test_it_is_alive_while_the_loop_ticks_though_it_is_not_ready(
-    server: HealthServer, health: Health, clock: Hand
-) -> None:
+async def test_it_is_alive_while_the_loop_ticks_though_it_is_not_ready(server: HealthServer, health: Health, clock: Hand) -> None:
     assert await ask(server, "/livez") == (200, "alive\n")
 
     clock.seconds += 31

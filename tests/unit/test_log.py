@@ -179,8 +179,6 @@ def test_text_that_is_no_unicode_does_not_break_the_line(stream: io.StringIO) ->
 def test_the_console_shows_fields_as_names_and_values(stream: io.StringIO) -> None:
     log.configure("console", "info", stream)
 
-    logging.getLogger("worker.service").info(
-        "settled", extra={"external_id": "WO 1", "outcome": "applied", "calls": ["a", "b"]}
-    )
+    logging.getLogger("worker.service").info("settled", extra={"external_id": "WO 1", "outcome": "applied", "calls": ["a", "b"]})
 
     assert stream.getvalue().endswith('INFO    worker.service: settled  external_id="WO 1" outcome=applied calls=a,b\n')

@@ -67,9 +67,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     return _report(found, failed, arguments.format, terminal)
 
 
-async def _publish(
-    found: Sequence[Found], settings: Settings, key: str | None, terminal: Terminal
-) -> list[Unpublished]:
+async def _publish(found: Sequence[Found], settings: Settings, key: str | None, terminal: Terminal) -> list[Unpublished]:
     async with _exchange(settings) as exchange:
         with _progress(terminal, len(found)) as advance:
             return await publish_all(found, exchange, key, advance)

@@ -198,9 +198,7 @@ SETTINGS: tuple[Setting, ...] = (
         "queues",
         "The routing keys that are taken from the exchange, separated by commas.",
     ),
-    Setting(
-        "WORKER_DECLARE", "true", parse.flag, "queues", "Create what is missing at the broker; false: only check it."
-    ),
+    Setting("WORKER_DECLARE", "true", parse.flag, "queues", "Create what is missing at the broker; false: only check it."),
     Setting(
         "WORKER_WAIT_STEPS_S",
         "10,60,600,3600",
@@ -333,12 +331,8 @@ SETTINGS: tuple[Setting, ...] = (
         "work",
         "How long the worker may finish what it began when it is told to stop, in seconds.",
     ),
-    Setting(
-        "WORKER_HISTORY_DAYS", "30", parse.whole(1, 3660), "ledger", "How long the history of events is kept, in days."
-    ),
-    Setting(
-        "WORKER_LOG_FORMAT", "json", parse.choice("json", "console"), "serving", "How log lines look: json or console."
-    ),
+    Setting("WORKER_HISTORY_DAYS", "30", parse.whole(1, 3660), "ledger", "How long the history of events is kept, in days."),
+    Setting("WORKER_LOG_FORMAT", "json", parse.choice("json", "console"), "serving", "How log lines look: json or console."),
     Setting(
         "WORKER_LOG_LEVEL",
         "info",

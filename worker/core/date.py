@@ -1,10 +1,10 @@
 """Times and dates of events (RFC 3339), exactly: no digit is lost, no day moves by a time zone.
 
-    2026-03-15                  that day
-    2026-03-15T00:00:00+01:00   midnight in its own offset: that day
-    2026-03-14T23:00:00Z        midnight in the date zone (Europe/Oslo): the 15th
-    2026-03-15T08:00:00+01:00   a moment: 2026-03-15T07:00:00Z
-    2026-03-15T08:00:00         an error, because a local time can happen twice or not at all
+2026-03-15                  that day
+2026-03-15T00:00:00+01:00   midnight in its own offset: that day
+2026-03-14T23:00:00Z        midnight in the date zone (Europe/Oslo): the 15th
+2026-03-15T08:00:00+01:00   a moment: 2026-03-15T07:00:00Z
+2026-03-15T08:00:00         an error, because a local time can happen twice or not at all
 """
 
 from __future__ import annotations
@@ -111,9 +111,7 @@ def _why_an_offset(given: DateTime, text: str, zone: str) -> str:
     clock = local.strftime("%H:%M")
     first, second = local.utcoffset(), local.replace(fold=1).utcoffset()
     if first is None or second is None or first == second:
-        return (
-            f"has no offset, so it is no certain moment (02:30 happens twice when the clocks go back): {remedy}, got {shown(text)}"
-        )
+        return f"has no offset, so it is no certain moment (02:30 happens twice when the clocks go back): {remedy}, got {shown(text)}"
     if first > second:
         return f"has no offset, and {clock} on {given.day} happens twice in {zone}: {remedy}"
     return f"has no offset, and {clock} on {given.day} does not happen in {zone}, where the clocks go forward: {remedy}"

@@ -14,7 +14,16 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from worker.core.date import instant, wire_date
-from worker.core.envelope import Envelope, as_object, attribute, control_character, has_lone_surrogate, opened, required, traceparent
+from worker.core.envelope import (
+    Envelope,
+    as_object,
+    attribute,
+    control_character,
+    has_lone_surrogate,
+    opened,
+    required,
+    traceparent,
+)
 from worker.core.errors import Invalid, UnsupportedType
 from worker.core.event import Event, EventType, ProjectKind, ProjectRef, Reference, Withheld
 from worker.core.field import DATES, FIELDS, NEVER_NULL, REFERENCES, Kind, Value
@@ -30,9 +39,7 @@ TYPES: Mapping[str, EventType] = MappingProxyType({each.value: each for each in 
 RESERVED = ("workorder.moved.v1", "catalogue.completed.v1")
 """Types that the contract keeps for later."""
 
-PROJECT_KEYS: Mapping[str, ProjectKind] = MappingProxyType(
-    {"number": "number", "externalNumber": "externalNumber", "id": "id"}
-)
+PROJECT_KEYS: Mapping[str, ProjectKind] = MappingProxyType({"number": "number", "externalNumber": "externalNumber", "id": "id"})
 IDENTITY = ("project", "externalId")
 KNOWN = frozenset({*IDENTITY, "ext", *FIELDS, *REFERENCES, "status"})
 LONGEST_KEY = 200
@@ -197,7 +204,9 @@ def _set_by_status(said: Said, status: str, data: Mapping[str, object], context:
     for field, value in table[status].items():
         twice = next((name for name in data if name == field or REFERENCES.get(name) == field), None)
         if twice:
-            raise Invalid(f"data.{twice}", f"given together with the status {shown(status)}, which sets {field}: give one of them")
+            raise Invalid(
+                f"data.{twice}", f"given together with the status {shown(status)}, which sets {field}: give one of them"
+            )
         timed = field in DATES and value == EVENT_TIME
         said.values[field] = wire_date(context.time, context.rules.date_zone, "time") if timed else value
 

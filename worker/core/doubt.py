@@ -1,8 +1,8 @@
 """Doubt: a request that was given up may still take effect, until a time that the ledger keeps.
 
-    NONE   nothing is on its way: what was confirmed stands
-    OPEN   something may still arrive: nobody creates, and nothing is taken for unchanged
-    OVER   nothing can arrive any more: a fresh look-up says how things stand
+NONE   nothing is on its way: what was confirmed stands
+OPEN   something may still arrive: nobody creates, and nothing is taken for unchanged
+OVER   nothing can arrive any more: a fresh look-up says how things stand
 """
 
 from __future__ import annotations

@@ -167,7 +167,9 @@ def _body(message: Message, media: str) -> object:
         raise Invalid("", "no valid JSON: nested too deeply") from None
     except json.JSONDecodeError as error:
         _expect_json(media, "content_type")
-        raise Invalid("", f"no valid JSON: {error.msg[:1].lower()}{error.msg[1:]} (line {error.lineno}, column {error.colno})") from None
+        raise Invalid(
+            "", f"no valid JSON: {error.msg[:1].lower()}{error.msg[1:]} (line {error.lineno}, column {error.colno})"
+        ) from None
     except ValueError:
         raise Invalid("", "no valid JSON: a number has too many digits") from None
 

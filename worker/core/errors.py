@@ -77,7 +77,9 @@ class ApiError(WorkerError):
     `attempts` counts the requests made, `lingering` says that one of them was given up and may still take effect.
     """
 
-    def __init__(self, detail: str, *, status: int | None = None, response: str = "", attempts: int = 1, lingering: bool = False) -> None:
+    def __init__(
+        self, detail: str, *, status: int | None = None, response: str = "", attempts: int = 1, lingering: bool = False
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.status = status

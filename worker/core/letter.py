@@ -166,9 +166,7 @@ def _gives_way(name: str) -> bool:
     return name in ACTED_ON or name in ADDED or name.startswith(BROKERS_OWN)
 
 
-def _within_a_frame(
-    properties: Mapping[str, object], came: Mapping[str, object], own: Mapping[str, object]
-) -> dict[str, object]:
+def _within_a_frame(properties: Mapping[str, object], came: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
     """All headers; of those that came, the largest give way until the rest fits, and the detail names them."""
     kept, dropped = dict(came), list[str]()
     excess = properties_size(properties, {**kept, **own}) + LONGEST_HEADER - room(FRAME_MAX)

@@ -1,10 +1,10 @@
 """What to do in Ditio so that it stands as the events say: one call after the other, each decided from what is known by then.
 
-              wanted.exists is false ──► nothing, PATCH active=false, or DELETE
-    unknown task ──────────────────────► POST with what is given (the template fills the gaps)
-    nothing differs ───────────────────► nothing
-    a cleared field PATCH cannot express ► GET, lay the record over it, PUT
-    else ──────────────────────────────► one PATCH with what differs
+          wanted.exists is false ──► nothing, PATCH active=false, or DELETE
+unknown task ──────────────────────► POST with what is given (the template fills the gaps)
+nothing differs ───────────────────► nothing
+a cleared field PATCH cannot express ► GET, lay the record over it, PUT
+else ──────────────────────────────► one PATCH with what differs
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The tables of `WORKER_TABLES_FILE`: units and statuses of the ERP, and what they are in Ditio.
 
-    [unit]
-    m3 = "64f1a2b3c4d5e6f7a8b9c0d1"
+[unit]
+m3 = "64f1a2b3c4d5e6f7a8b9c0d1"
 
-    [status]
-    C = {active = false, finishedDate = "event-time"}
+[status]
+C = {active = false, finishedDate = "event-time"}
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def _table(document: Mapping[str, object], name: str, problems: list[str]) -> Ma
 def _units(table: Mapping[str, object], problems: list[str]) -> Mapping[str, str]:
     units = {name: given.strip() for name, given in table.items() if isinstance(given, str) and given.strip()}
     problems += [
-        f"[unit] {name}: expected the id of a unit in Ditio, got {shown(given)}" for name, given in table.items() if name not in units
+        f"[unit] {name}: expected the id of a unit in Ditio, got {shown(given)}"
+        for name, given in table.items()
+        if name not in units
     ]
     return units
 

@@ -112,7 +112,11 @@ class BrokerNode:
         root = self._sbin.parents[4]
         path = f"{root / 'lib/erlang/bin'}{os.pathsep}{root / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
         libraries = ":".join(str(each) for each in sorted(root.glob("lib/*-linux-gnu")))
-        own = {"LD_LIBRARY_PATH": libraries} if root != Path("/usr") and not (root / "lib64").exists() and not _patched(root) else {}
+        own = (
+            {"LD_LIBRARY_PATH": libraries}
+            if root != Path("/usr") and not (root / "lib64").exists() and not _patched(root)
+            else {}
+        )
         return {
             "PATH": path,
             "HOME": str(home),
@@ -142,7 +146,9 @@ class BrokerNode:
             if self._process is None or self._process.poll() is not None:
                 raise NodeError(f"RabbitMQ did not start: {self._last_words()}")
             try:
-                answer = httpx.get(f"{self.management_url}/api/overview", auth=(self.user, self.password), timeout=5, trust_env=False)
+                answer = httpx.get(
+                    f"{self.management_url}/api/overview", auth=(self.user, self.password), timeout=5, trust_env=False
+                )
                 with socket.create_connection(("127.0.0.1", self.port), 1):
                     if answer.status_code == httpx.codes.OK:
                         return

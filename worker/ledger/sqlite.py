@@ -17,9 +17,8 @@ from worker.ledger.sqlite_thread import SqliteThread
 from worker.ledger.store import Binding, LedgerRefused, Pause, bound
 from worker.ports import Clock, Happened, Key, WorkOrder
 
-async def open_worker(
-    path: Path, binding: Binding, clock: Clock, observe_commit: Callable[[float], None]
-) -> SqliteLedger:
+
+async def open_worker(path: Path, binding: Binding, clock: Clock, observe_commit: Callable[[float], None]) -> SqliteLedger:
     """Creates, locks, migrates and binds the file. Raises LedgerRefused."""
     path = path.resolve()
     sqlite_file.create(path)

@@ -23,8 +23,7 @@ LAST_EVENT = (
     " (SELECT id FROM work_orders WHERE project_id = ?) AND event_id <> '' ORDER BY at DESC, id DESC LIMIT 1"
 )
 REMEMBER = (
-    "INSERT INTO first_seen (source, event_id, at) VALUES (?, ?, ?)"
-    " ON CONFLICT (source, event_id) DO UPDATE SET at = excluded.at"
+    "INSERT INTO first_seen (source, event_id, at) VALUES (?, ?, ?) ON CONFLICT (source, event_id) DO UPDATE SET at = excluded.at"
 )
 SET_META = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
@@ -33,7 +32,6 @@ read_calls = msgspec.json.Decoder(tuple[str, ...]).decode
 read_before = msgspec.json.Decoder(dict[str, object]).decode
 read_pause = msgspec.json.Decoder(Pause).decode
 write = msgspec.json.Encoder().encode
-
 
 
 def applied(db: sqlite3.Connection) -> Sequence[int]:
@@ -121,7 +119,9 @@ def next_due(db: sqlite3.Connection) -> float | None:
 def orders(db: sqlite3.Connection, column: str, value: str) -> Sequence[WorkOrder]:
     """The work orders of which a column (`external_id` or `task_id`) is exactly this."""
     rows = db.execute(f"{ORDERS} WHERE {column} = ? ORDER BY project_id, external_id", (value,))
-    return [WorkOrder(Key(project, external), read_record(record), task, doubt) for project, external, record, task, doubt in rows]
+    return [
+        WorkOrder(Key(project, external), read_record(record), task, doubt) for project, external, record, task, doubt in rows
+    ]
 
 
 def history(db: sqlite3.Connection, key: Key, limit: int) -> Sequence[Happened]:

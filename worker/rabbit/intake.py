@@ -1,0 +1,136 @@
+"""Deliveries of the event queue. Each belongs to the channel that it came on, which alone may acknowledge it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pika
+from pika.channel import Channel as RawChannel
+from pika.spec import Basic
+
+from worker.core.errors import BrokerError
+from worker.core.message import Message
+from worker.ports import Clock
+from worker.rabbit.connection import Access, Channel, Connection, connect
+from worker.rabbit.convert import message_of
+
+
+class Delivery:
+    """A message that must be acknowledged; see worker.ports.Delivery."""
+
+    def __init__(self, message: Message, tag: int, channel: Channel, received_at: int, on_late: Callable[[], None]) -> None:
+        self._message = message
+        self._tag = tag
+        self._channel = channel
+        self._received_at = received_at
+        self._on_late = on_late
+
+    @property
+    def message(self) -> Message:
+        """Body, headers and properties."""
+        return self._message
+
+    @property
+    def received_at(self) -> int:
+        """Microseconds since 1970, strictly growing."""
+        return self._received_at
+
+    def ack(self) -> None:
+        """Acknowledges on the delivering channel; when that is gone the broker delivers again, and this is counted."""
+        try:
+            self._channel.start(lambda: self._channel.raw.basic_ack(self._tag))
+        except BrokerError:
+            self._on_late()
+
+
+class Intake:
+    """Takes messages from a queue, on a connection of its own; see worker.flow.Intake.
+
+    `prepare` is called with each new connection before anything is taken from it. `on_lost` is told when messages cease to come
+    for a reason of the broker's.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        queue: str,
+        *,
+        prefetch: int,
+        clock: Clock,
+        prepare: Callable[[Connection], Awaitable[None]],
+        on_delivery: Callable[[Delivery], None],
+        on_lost: Callable[[BrokerError], None],
+        on_late_ack: Callable[[], None],
+    ) -> None:
+        self._access = access
+        self._queue = queue
+        self._prefetch = prefetch
+        self._clock = clock
+        self._prepare = prepare
+        self._on_delivery = on_delivery
+        self._on_lost = on_lost
+        self._on_late_ack = on_late_ack
+        self._connection: Connection | None = None
+        self._channel: Channel | None = None
+        self._last = 0
+        self._taking = False
+
+    @property
+    def taking(self) -> bool:
+        """Whether the broker delivers, and what it delivers is taken."""
+        return self._taking and self._channel is not None and self._channel.is_open
+
+    async def start(self) -> None:
+        """Connects if need be, and begins to take. Raises BrokerError."""
+        await self.give_back()
+        if self._connection is None or not self._connection.is_open:
+            self._connection = await connect(self._access, "intake", self._lost)
+            try:
+                await self._prepare(self._connection)
+            except BaseException:
+                await self.close()
+                raise
+        self._channel = channel = await self._connection.channel(self._lost)
+        await channel.call(channel.raw.basic_qos, prefetch_count=self._prefetch)
+        channel.raw.add_on_cancel_callback(self._cancelled)
+        self._taking = True
+
+        def on_message(_: RawChannel, method: Basic.Deliver, properties: pika.BasicProperties, body: bytes) -> None:
+            self._take(channel, method, properties, body)
+
+        await channel.call(channel.raw.basic_consume, queue=self._queue, on_message_callback=on_message)
+
+    async def cancel(self) -> None:
+        """Takes no more. The consumer stays: cancelling it would make pika reject what is already on its way."""
+        self._taking = False
+
+    async def give_back(self) -> None:
+        """Closes the channel: the broker delivers again what was not acknowledged, in its order."""
+        self._taking = False
+        if self._channel is not None:
+            await self._channel.close()
+            self._channel = None
+
+    async def close(self) -> None:
+        """Closes the connection too."""
+        self._taking = False
+        self._channel = None
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    def _take(self, channel: Channel, method: Basic.Deliver, properties: pika.BasicProperties, body: bytes) -> None:
+        if not self._taking or channel is not self._channel:
+            return
+        self._last = max(self._last + 1, int(self._clock.now() * 1_000_000))
+        message = message_of(method, properties, body)
+        self._on_delivery(Delivery(message, method.delivery_tag, channel, self._last, self._on_late_ack))
+
+    def _cancelled(self, _: Any) -> None:
+        self._lost(BrokerError(f"the broker has cancelled the consumer of {self._queue}: the queue was deleted or moved"))
+
+    def _lost(self, error: BrokerError) -> None:
+        if self._taking:
+            self._taking = False
+            self._on_lost(error)
