@@ -1,0 +1,90 @@
+"""One token for all requests: asked for once at a time, renewed shortly before its end.
+
+Source: Ditio's public documentation, authentication (client credentials).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import msgspec
+
+from worker.api.http import ATTEMPTS, RETRY_BASE_S, RETRY_CAP_S, Access, Observer, said, timed
+from worker.core.backoff import full_jitter
+from worker.core.errors import ApiError, Outage
+from worker.ports import Clock
+
+EARLY_S = 60.0
+EARLY_SHARE = 0.1
+"""A token is renewed so long, or such a share of its life, before its end, whichever is less."""
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """The identity server's answer."""
+
+    access_token: str
+    expires_in: float = 1800
+
+
+class TokenSource:
+    """Hands out the token."""
+
+    def __init__(self, access: Access, client: httpx.AsyncClient, clock: Clock, observer: Observer) -> None:
+        self._access = access
+        self._client = client
+        self._clock = clock
+        self._observer = observer
+        self._token = ""
+        self._good_until = 0.0
+        self._asking = asyncio.Lock()
+
+    async def get(self) -> str:
+        """A token that is good for a while. Raises Outage."""
+        if self._clock.monotonic() < self._good_until:
+            return self._token
+        async with self._asking:
+            if self._clock.monotonic() >= self._good_until:
+                await self._renew()
+            return self._token
+
+    def spoil(self, token: str) -> None:
+        """This token was refused; if nobody has renewed it yet, the next request does."""
+        if token == self._token:
+            self._good_until = 0.0
+
+    async def _renew(self) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                grant = await self._ask()
+                break
+            except ApiError as error:
+                if attempt == ATTEMPTS:
+                    raise Outage("circuit", f"no token: {error.detail}") from error
+                await self._clock.sleep(
+                    full_jitter(attempt, base=RETRY_BASE_S, cap=RETRY_CAP_S, chance=self._clock.chance())
+                )
+        early = min(EARLY_S, grant.expires_in * EARLY_SHARE)
+        self._token, self._good_until = grant.access_token, self._clock.monotonic() + grant.expires_in - early
+
+    async def _ask(self) -> Grant:
+        """Raises ApiError for what may pass, Outage for what a person must mend."""
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": self._access.client_id,
+            "client_secret": self._access.client_secret(),
+            "scope": self._access.scope,
+        }
+        request = self._client.build_request("POST", f"{self._access.identity_base.rstrip('/')}/connect/token", data=form)
+        status, _, body = await timed(
+            self._client, request, "token", self._access.timeout_s, self._clock, self._observer
+        )
+        if 200 <= status < 300:
+            try:
+                return msgspec.json.decode(body, type=Grant)
+            except msgspec.MsgspecError as error:
+                raise ApiError("token: the identity server's answer holds no token", status=status) from error
+        if 400 <= status < 500 and status not in (408, 429):
+            sentence = f"the identity server refuses the client ({status}): {said(body) or 'without a word'}"
+            raise Outage("credentials", f"{sentence}; check DITIO_CLIENT_ID, DITIO_CLIENT_SECRET, DITIO_SCOPE and the environment")
+        raise ApiError(f"token: the identity server answered {status}", status=status)
