@@ -51,7 +51,7 @@ class Flow:
         self,
         intake: Intake,
         *,
-        probes: Mapping[PauseCause, Callable[[], Awaitable[None]]],
+        probes: Mapping[PauseCause, Callable[[], Awaitable[object]]],
         health: Health,
         metrics: Metrics,
         clock: Clock,
@@ -77,12 +77,13 @@ class Flow:
         self._taken.add(task)
         task.add_done_callback(self._taken.discard)
 
-    async def run(self, process: Process, stop: asyncio.Event) -> None:
-        """Keeps going until told to stop, then drains."""
+    async def run(self, process: Process, stop: asyncio.Event, trouble: Exception | None = None) -> None:
+        """Keeps going until told to stop, then drains. `trouble` is what is known to be wrong at the start."""
         while not stop.is_set():
-            trouble = await self._taking(process, stop)
             if trouble is not None:
                 await self._recover(process, trouble, stop)
+            if not stop.is_set():
+                trouble = await self._taking(process, stop)
         await self._drain(process)
 
     async def _taking(self, process: Process, stop: asyncio.Event) -> Exception | None:

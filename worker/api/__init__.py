@@ -1,7 +1,7 @@
 """Ditio's API behind a narrow interface: `open_api` gives what worker.ports.Ditio promises.
 
-    client   what is asked, and the shapes of the answers        token   one token for all, renewed in time
-    http     one request: retries, throttling, errors in words   gate    when the next request may start
+client   what is asked, and the shapes of the answers        token   one token for all, renewed in time
+http     one request: retries, throttling, errors in words   gate    when the next request may start
 """
 
 from worker.api.client import Client, open_api

@@ -163,7 +163,9 @@ class Client:
     async def _refused(self, error: Unauthorized) -> Refused:
         """What 401 and 403 mean when the control read is let through: this request is refused, not the client. Raises Outage."""
         await self.control()
-        return Refused(error.detail, status=error.status, response=error.response, attempts=error.attempts, lingering=error.lingering)
+        return Refused(
+            error.detail, status=error.status, response=error.response, attempts=error.attempts, lingering=error.lingering
+        )
 
 
 def _segment(key: str) -> str:

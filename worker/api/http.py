@@ -1,8 +1,8 @@
 """One request to Ditio: with a token, within its time, again where that helps, and errors translated at the border.
 
-    2xx ─► answer      429 ─► quiet for all, then again, uncounted      401 ─► one new token, once
-    connection refused ─► NotSent      timeout, broken connection, 408, 5xx ─► UnknownOutcome: again if it may be repeated
-    404 ─► Missing      other 4xx ─► Refused      401 again, 403 ─► Outage(credentials) if the control read is refused too
+2xx ─► answer      429 ─► quiet for all, then again, uncounted      401 ─► one new token, once
+connection refused ─► NotSent      timeout, broken connection, 408, 5xx ─► UnknownOutcome: again if it may be repeated
+404 ─► Missing      other 4xx ─► Refused      401 again, 403 ─► Outage(credentials) if the control read is refused too
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ class Unauthorized(ApiError):
 class Http:
     """Requests that share a client, a token and a gate."""
 
-    def __init__(self, access: Access, client: httpx.AsyncClient, tokens: Tokens, gate: Gate, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self, access: Access, client: httpx.AsyncClient, tokens: Tokens, gate: Gate, clock: Clock, observer: Observer
+    ) -> None:
         self._root = f"{access.api_base.rstrip('/')}/api/v4/integration/"
         self._timeout_s = access.timeout_s
         self._client = client
@@ -257,7 +259,11 @@ def said(body: bytes) -> str:
     if isinstance(message, dict):
         message = message.get("message")
     fields = given.get("errors")
-    named = [f"{each.get('field')}: {each.get('message')}" for each in fields if isinstance(each, dict)] if isinstance(fields, list) else []
+    named = (
+        [f"{each.get('field')}: {each.get('message')}" for each in fields if isinstance(each, dict)]
+        if isinstance(fields, list)
+        else []
+    )
     return "; ".join(str(each) for each in (message, *named) if each)[:300]
 
 

@@ -61,9 +61,7 @@ class TokenSource:
             except ApiError as error:
                 if attempt == ATTEMPTS:
                     raise Outage("circuit", f"no token: {error.detail}") from error
-                await self._clock.sleep(
-                    full_jitter(attempt, base=RETRY_BASE_S, cap=RETRY_CAP_S, chance=self._clock.chance())
-                )
+                await self._clock.sleep(full_jitter(attempt, base=RETRY_BASE_S, cap=RETRY_CAP_S, chance=self._clock.chance()))
         early = min(EARLY_S, grant.expires_in * EARLY_SHARE)
         self._token, self._good_until = grant.access_token, self._clock.monotonic() + grant.expires_in - early
 
@@ -76,9 +74,7 @@ class TokenSource:
             "scope": self._access.scope,
         }
         request = self._client.build_request("POST", f"{self._access.identity_base.rstrip('/')}/connect/token", data=form)
-        status, _, body = await timed(
-            self._client, request, "token", self._access.timeout_s, self._clock, self._observer
-        )
+        status, _, body = await timed(self._client, request, "token", self._access.timeout_s, self._clock, self._observer)
         if 200 <= status < 300:
             try:
                 return msgspec.json.decode(body, type=Grant)
@@ -86,5 +82,7 @@ class TokenSource:
                 raise ApiError("token: the identity server's answer holds no token", status=status) from error
         if 400 <= status < 500 and status not in (408, 429):
             sentence = f"the identity server refuses the client ({status}): {said(body) or 'without a word'}"
-            raise Outage("credentials", f"{sentence}; check DITIO_CLIENT_ID, DITIO_CLIENT_SECRET, DITIO_SCOPE and the environment")
+            raise Outage(
+                "credentials", f"{sentence}; check DITIO_CLIENT_ID, DITIO_CLIENT_SECRET, DITIO_SCOPE and the environment"
+            )
         raise ApiError(f"token: the identity server answered {status}", status=status)

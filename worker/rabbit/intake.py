@@ -81,17 +81,29 @@ class Intake:
         """Whether the broker delivers, and what it delivers is taken."""
         return self._taking and self._channel is not None and self._channel.is_open
 
+    @property
+    def connected(self) -> bool:
+        """Whether the connection is there."""
+        return self._connection is not None and self._connection.is_open
+
+    async def connect(self) -> Connection:
+        """The connection, made and prepared if need be. Raises BrokerError."""
+        if self._connection is not None and self._connection.is_open:
+            return self._connection
+        connection = await connect(self._access, "intake", self._lost)
+        try:
+            await self._prepare(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        self._connection = connection
+        return connection
+
     async def start(self) -> None:
         """Connects if need be, and begins to take. Raises BrokerError."""
         await self.give_back()
-        if self._connection is None or not self._connection.is_open:
-            self._connection = await connect(self._access, "intake", self._lost)
-            try:
-                await self._prepare(self._connection)
-            except BaseException:
-                await self.close()
-                raise
-        self._channel = channel = await self._connection.channel(self._lost)
+        connection = await self.connect()
+        self._channel = channel = await connection.channel(self._lost)
         await channel.call(channel.raw.basic_qos, prefetch_count=self._prefetch)
         channel.raw.add_on_cancel_callback(self._cancelled)
         self._taking = True

@@ -1,0 +1,379 @@
+"""The worker as a process: puts the parts together, keeps them going, and takes them apart in order.
+
+settings ─► metrics, health ─► ledger ─► API ─► process ─► broker ─► flow … stop ─► drain ─► close, last opened first
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, suppress
+
+from worker import __version__, api, ledger, rabbit
+from worker import health as health_pages
+from worker import log as logs
+from worker.config import Settings
+from worker.core.decode import Rules
+from worker.core.doubt import Window
+from worker.core.errors import LedgerError, Outage, PauseCause, WorkerError
+from worker.core.plan import Policy
+from worker.core.tables import Tables, parse
+from worker.flow import Flow
+from worker.health import Health
+from worker.ledger import LedgerRefused, Store
+from worker.metrics import CONTENT_TYPE, Metrics
+from worker.ports import Key
+from worker.process import Handling, Process, Queues
+from worker.rabbit import Intake, LockHeld, Publisher, TopologyError
+from worker.reconcile import Reconciler
+from worker.resolve import Lookups
+from worker.topology import Topology
+from worker.watch import Watch
+
+log = logging.getLogger("worker.service")
+
+DONE, FAILED, WRONG = 0, 1, 2
+
+DUE_S = 1.0
+GAUGES_S = 2.0
+PRUNE_S = 3600.0
+MOST_DUE = 64
+LOCK_PATIENCE_S = 90.0
+"""How long a worker that starts waits for the one before it to let go."""
+
+DAY_US = 86_400 * 1_000_000
+
+
+class WallClock:
+    """The real time, sleep and chance; see worker.ports.Clock."""
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds of a clock that only goes forward."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleeps."""
+        await asyncio.sleep(seconds)
+
+    def chance(self) -> float:
+        """A random number in [0, 1)."""
+        return random.random()  # noqa: S311  spreads retries; nothing secret depends on it
+
+
+def main(settings: Settings) -> int:
+    """Runs the worker until SIGTERM or SIGINT, and returns the exit status."""
+    mask = logs.configure(settings.worker_log_format, settings.worker_log_level, secrets=settings.hidden())
+    for warning in settings.warnings:
+        log.warning("%s", warning)
+    try:
+        import uvloop  # noqa: PLC0415  not there on every platform
+
+        factory: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
+    except ImportError:
+        factory = None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        try:
+            return runner.run(_run(settings))
+        except LedgerRefused as error:
+            log.error("%s", mask.clean(str(error)))
+            return WRONG
+        except WorkerError as error:
+            log.error("the worker cannot start: %s", mask.clean(str(error)))
+            return FAILED
+
+
+async def _run(settings: Settings) -> int:
+    stop = asyncio.Event()
+    _listen_for_signals(stop)
+    async with AsyncExitStack() as stack:
+        service = await Service.assemble(settings, stack, stop)
+        await service.run()
+    log.info("stopped")
+    return DONE
+
+
+def _listen_for_signals(stop: asyncio.Event) -> None:
+    """The first signal stops in order, the second at once: nothing is lost, the broker delivers again."""
+
+    def heard(name: str) -> None:
+        if stop.is_set():
+            log.warning("%s again: stopping at once", name)
+            logging.shutdown()
+            os._exit(130)
+        log.info("%s: finishing what was begun", name)
+        stop.set()
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, heard, each.name)
+
+
+class ApiObserver:
+    """What the API client tells, as metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.request = metrics.request
+        self.retry = metrics.retry
+
+    def clock_ahead(self, seconds: float) -> None:
+        """How far Ditio's clock is ahead."""
+
+
+class Service:
+    """All parts of a running worker."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, health: Health, store: Store, stop: asyncio.Event) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._health = health
+        self._store = store
+        self._stop = stop
+        self._clock = WallClock()
+        self._topology = topology_of(settings)
+        self.flow: Flow
+        self.process: Process
+
+    @classmethod
+    async def assemble(cls, settings: Settings, stack: AsyncExitStack, stop: asyncio.Event) -> Service:
+        """Opens everything but the broker. Raises WorkerError."""
+        metrics = Metrics(__version__, settings.worker_sources.labels)
+        health = Health()
+        address = settings.worker_http_address
+        pages = await health_pages.serve(health, address.host, address.port, metrics.render, CONTENT_TYPE)
+        stack.push_async_callback(pages.close)
+        log.info("metrics and health at %s", pages.url)
+        clock = WallClock()
+        store = await ledger.open(
+            settings.ledger_url().path,
+            api_base=settings.ditio_api_base,
+            company_id=settings.ditio_company_id,
+            clock=clock,
+            observe_commit=metrics.ledger_commit,
+        )
+        stack.push_async_callback(store.close)
+        health.ok("ledger")
+        client = await stack.enter_async_context(api.open_api(api_access(settings), clock, ApiObserver(metrics)))
+        service = cls(settings, metrics, health, store, stop)
+        service._connect_parts(client, stack)
+        return service
+
+    def _connect_parts(self, client: api.Client, stack: AsyncExitStack) -> None:
+        settings, clock = self._settings, self._clock
+        access = broker_access(settings)
+        publisher = Publisher(access)
+        stack.push_async_callback(publisher.close)
+        lookups = self._lookups(client)
+        reconciler = Reconciler(
+            self._store,
+            client,
+            lookups,
+            clock,
+            policy=Policy(settings.worker_on_delete, settings.worker_create_active, settings.worker_create_only_fields),
+            window=Window(settings.ditio_timeout_s, settings.ditio_settle_s),
+            resend=settings.worker_resend,
+        )
+        intake = Intake(
+            access,
+            self._topology.events,
+            prefetch=settings.worker_prefetch,
+            clock=clock,
+            prepare=self._prepare,
+            on_delivery=lambda delivery: self.flow.take(self.process, delivery),
+            on_lost=lambda error: self.flow.trouble(error),
+            on_late_ack=self._metrics.late_ack,
+        )
+        stack.push_async_callback(intake.close)
+        self._intake = intake
+        self.flow = Flow(
+            intake,
+            probes=self._probes(client),
+            health=self._health,
+            metrics=self._metrics,
+            clock=clock,
+            drain_s=settings.worker_drain_s,
+        )
+        self.process = Process(
+            handling_of(settings, self._topology),
+            ledger=self._store,
+            ditio=client,
+            resolver=lookups,
+            reconciler=reconciler,
+            publisher=publisher,
+            clock=clock,
+            observer=Watch(self._metrics),
+            trouble=self.flow.trouble,
+        )
+        self._control = client.control
+
+    def _lookups(self, client: api.Client) -> Lookups:
+        async def known(key: Key) -> str | None:
+            return (await self._store.load(key)).task_id
+
+        settings = self._settings
+        return Lookups(
+            client,
+            known,
+            company_id=settings.ditio_company_id,
+            person_id=settings.ditio_person_id,
+            absent_s=min(settings.worker_wait_steps_s) / 2,
+            now=self._clock.monotonic,
+            observe=self._metrics.lookup,
+        )
+
+    def _probes(self, client: api.Client) -> Mapping[PauseCause, Callable[[], Awaitable[object]]]:
+        async def control() -> None:
+            await client.control()
+            self._health.ok("credentials")
+
+        return {"circuit": control, "credentials": control, "ledger": self._store.next_due}
+
+    async def _prepare(self, connection: rabbit.Connection) -> None:
+        """What a new connection to the broker needs before events are taken from it."""
+        await (rabbit.declare if self._settings.worker_declare else rabbit.verify)(connection, self._topology)
+        await self._hold_solo(connection)
+        self._metrics.broker_connected(on=True)
+        log.info("connected to RabbitMQ %s at %s", connection.version, connection.where)
+
+    async def _hold_solo(self, connection: rabbit.Connection) -> None:
+        """Takes the lock of the one worker on a SQLite ledger; one that is ending has a while to let go of it."""
+        deadline = self._clock.monotonic() + LOCK_PATIENCE_S
+        while True:
+            try:
+                await rabbit.hold(connection, self._topology.solo)
+                return
+            except LockHeld as error:
+                if self._clock.monotonic() > deadline or self._stop.is_set():
+                    raise LockHeld(f"another worker with a SQLite ledger takes these events: {error}") from error
+                self._health.fail("broker", f"waiting for another worker to end: {error}")
+                await self._clock.sleep(1.0)
+
+    async def run(self) -> None:
+        """Keeps going until told to stop. Raises WorkerError where starting is pointless."""
+        trouble = await self._first_look()
+        chores = [
+            asyncio.ensure_future(chore)
+            for chore in (
+                health_pages.beat(self._health, self._metrics.loop_lag),
+                self._due_work(),
+                self._gauges(),
+                self._prune(),
+            )
+        ]
+        try:
+            await self.flow.run(self.process, self._stop, trouble)
+        finally:
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
+
+    async def _first_look(self) -> Exception | None:
+        """Raises WorkerError for what a person must mend: the topology, another worker. What may pass is returned, or tried again."""
+        try:
+            await self._intake.connect()
+        except (TopologyError, LockHeld):
+            raise
+        except WorkerError as error:
+            log.warning("%s; trying again", error)
+        try:
+            await self._control()
+            self._health.ok("credentials")
+        except Outage as error:
+            return error
+        return None
+
+    async def _due_work(self) -> None:
+        """Does what is due without an event of its own."""
+        while True:
+            await self._clock.sleep(DUE_S)
+            if not self.flow.flowing:
+                continue
+            try:
+                keys = await self._store.due(self._store.now(), MOST_DUE)
+            except LedgerError as error:
+                self.flow.trouble(error)
+                continue
+            await asyncio.gather(*(self.process.do_due(key) for key in keys))
+
+    async def _gauges(self) -> None:
+        while True:
+            lanes = self.process.lanes
+            self._metrics.lanes(len(lanes))
+            self._metrics.in_flight(lanes.running)
+            self._metrics.concurrency_limit(self._settings.worker_max_in_flight)
+            self._metrics.consumer_active(self._intake.taking)
+            self._metrics.broker_connected(self._intake.connected)
+            with suppress(LedgerError):
+                self._metrics.ledger_work_orders(await self._store.work_orders())
+            await self._clock.sleep(GAUGES_S)
+
+    async def _prune(self) -> None:
+        while True:
+            before = int(self._clock.now() * 1_000_000) - self._settings.worker_history_days * DAY_US
+            with suppress(LedgerError):
+                if lines := await self._store.prune(before):
+                    log.info("forgot %d lines of history older than %d days", lines, self._settings.worker_history_days)
+            await self._clock.sleep(PRUNE_S)
+
+
+def topology_of(settings: Settings) -> Topology:
+    """What the settings ask of the broker."""
+    return Topology(settings.worker_queue_prefix, settings.worker_binding_keys, settings.worker_wait_steps_s)
+
+
+def broker_access(settings: Settings) -> rabbit.Access:
+    """Where the broker is, by the settings."""
+    files = (settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file)
+    ca_file, cert_file, key_file = (str(each) if each else None for each in files)
+    return rabbit.Access(settings.amqp_url, ca_file, cert_file, key_file)
+
+
+def api_access(settings: Settings) -> api.Access:
+    """Where Ditio is, by the settings."""
+    return api.Access(
+        settings.ditio_api_base,
+        settings.ditio_identity_base,
+        settings.ditio_client_id,
+        settings.ditio_client_secret,
+        settings.ditio_company_id,
+        settings.ditio_scope,
+        settings.ditio_timeout_s,
+        settings.ditio_max_requests_per_s,
+        str(settings.ditio_ca_file) if settings.ditio_ca_file else None,
+        settings.https_proxy() if settings.https_proxy else None,
+        settings.no_proxy or (),
+    )
+
+
+def rules_of(settings: Settings) -> Rules:
+    """How events are decoded, by the settings. Raises TablesError."""
+    file = settings.worker_tables_file
+    return Rules(
+        now=time.time(),
+        max_skew_s=settings.worker_max_skew_s,
+        max_bytes=settings.worker_max_message_bytes,
+        order_by=settings.worker_order_by,
+        unknown_fields=settings.worker_unknown_fields,
+        date_zone=settings.worker_date_zone.key,
+        tables=parse(file.text) if file else Tables(),
+    )
+
+
+def handling_of(settings: Settings, topology: Topology) -> Handling:
+    """How events are handled, by the settings."""
+    return Handling(
+        rules_of(settings),
+        Queues(dict(topology.waits), topology.dead),
+        __version__,
+        settings.worker_sources.source_of,
+        settings.worker_projects.match,
+        settings.worker_wait_max_s,
+        settings.worker_max_in_flight,
+    )
