@@ -18,22 +18,20 @@ from worker import __version__, api, ledger, rabbit
 from worker import health as health_pages
 from worker import log as logs
 from worker.config import Settings
-from worker.core.decode import Rules
 from worker.core.doubt import Window
 from worker.core.errors import LedgerError, Outage, PauseCause, WorkerError
 from worker.core.plan import Policy
-from worker.core.tables import Tables, parse
 from worker.flow import Flow
 from worker.health import Health
 from worker.ledger import LedgerRefused, Store
 from worker.metrics import CONTENT_TYPE, Metrics
 from worker.ports import Key
-from worker.process import Handling, Process, Queues
+from worker.process import Process
 from worker.rabbit import Intake, LockHeld, Publisher, TopologyError
 from worker.reconcile import Reconciler
 from worker.resolve import Lookups
-from worker.topology import Topology
 from worker.watch import Watch
+from worker.wiring import api_access, broker_access, handling_of, topology_of
 
 log = logging.getLogger("worker.service")
 
@@ -321,59 +319,3 @@ class Service:
                 if lines := await self._store.prune(before):
                     log.info("forgot %d lines of history older than %d days", lines, self._settings.worker_history_days)
             await self._clock.sleep(PRUNE_S)
-
-
-def topology_of(settings: Settings) -> Topology:
-    """What the settings ask of the broker."""
-    return Topology(settings.worker_queue_prefix, settings.worker_binding_keys, settings.worker_wait_steps_s)
-
-
-def broker_access(settings: Settings) -> rabbit.Access:
-    """Where the broker is, by the settings."""
-    files = (settings.amqp_ca_file, settings.amqp_cert_file, settings.amqp_key_file)
-    ca_file, cert_file, key_file = (str(each) if each else None for each in files)
-    return rabbit.Access(settings.amqp_url, ca_file, cert_file, key_file)
-
-
-def api_access(settings: Settings) -> api.Access:
-    """Where Ditio is, by the settings."""
-    return api.Access(
-        settings.ditio_api_base,
-        settings.ditio_identity_base,
-        settings.ditio_client_id,
-        settings.ditio_client_secret,
-        settings.ditio_company_id,
-        settings.ditio_scope,
-        settings.ditio_timeout_s,
-        settings.ditio_max_requests_per_s,
-        str(settings.ditio_ca_file) if settings.ditio_ca_file else None,
-        settings.https_proxy() if settings.https_proxy else None,
-        settings.no_proxy or (),
-    )
-
-
-def rules_of(settings: Settings) -> Rules:
-    """How events are decoded, by the settings. Raises TablesError."""
-    file = settings.worker_tables_file
-    return Rules(
-        now=time.time(),
-        max_skew_s=settings.worker_max_skew_s,
-        max_bytes=settings.worker_max_message_bytes,
-        order_by=settings.worker_order_by,
-        unknown_fields=settings.worker_unknown_fields,
-        date_zone=settings.worker_date_zone.key,
-        tables=parse(file.text) if file else Tables(),
-    )
-
-
-def handling_of(settings: Settings, topology: Topology) -> Handling:
-    """How events are handled, by the settings."""
-    return Handling(
-        rules_of(settings),
-        Queues(dict(topology.waits), topology.dead),
-        __version__,
-        settings.worker_sources.source_of,
-        settings.worker_projects.match,
-        settings.worker_wait_max_s,
-        settings.worker_max_in_flight,
-    )

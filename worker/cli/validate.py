@@ -46,11 +46,11 @@ def show(form: str, faults: Sequence[Fault], terminal: Terminal) -> None:
 def decoder(terminal: Terminal, command: str) -> Callable[[Message], object]:
     """The worker's own decoder with the rules that the settings say. Raises SettingsError."""
     settings = terminal.settings(command)
-    from worker.cli.rules import rules  # noqa: PLC0415 - keeps --help fast
+    from worker.wiring import rules_of  # noqa: PLC0415 - keeps --help fast
     from worker.core.decode import decode  # noqa: PLC0415
 
-    rules_given = rules(settings)
-    return lambda message: decode(message, rules_given)
+    rules = rules_of(settings)
+    return lambda message: decode(message, rules)
 
 
 def faults_of(found: Sequence[Found], decode: Callable[[Message], object]) -> list[Fault]:

@@ -1,0 +1,90 @@
+"""What tests are given: brokers, vhosts, a sandbox, a worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.broker import Broker, Vhost, given_broker, private_broker
+from tests.support.process import WorkerProcess, settings
+from worker.demo.packages import NoRabbitMQ, rabbitmq, rabbitmq_of_suite
+from worker.sandbox import Options, Server, serve
+from worker.sandbox.seed import seed
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The one way to leave out what needs RabbitMQ."""
+    parser.addoption("--without-broker", action="store_true", help="leave out the tests that need RabbitMQ")
+
+
+def _left_out(config: pytest.Config) -> None:
+    if config.getoption("--without-broker"):
+        pytest.skip("left out by --without-broker")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+@pytest.fixture(scope="session")
+def broker(pytestconfig: pytest.Config) -> Iterator[Broker]:
+    """RabbitMQ of the distribution (3.10 or newer), or that of AMQP_URL."""
+    _left_out(pytestconfig)
+    if url := os.environ.get("AMQP_URL"):
+        with given_broker(url) as given:
+            yield given
+        return
+    try:
+        sbin = rabbitmq(_say)
+    except NoRabbitMQ as error:
+        pytest.fail(f"{error}; --without-broker leaves these tests out", pytrace=False)
+    with private_broker(sbin) as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def broker4(pytestconfig: pytest.Config) -> Iterator[Broker]:
+    """RabbitMQ 4.0, beside the distribution's own."""
+    _left_out(pytestconfig)
+    try:
+        sbin = rabbitmq_of_suite("trixie", _say)
+    except NoRabbitMQ as error:
+        pytest.fail(f"{error}; --without-broker leaves these tests out", pytrace=False)
+    with private_broker(sbin) as own:
+        yield own
+
+
+@pytest.fixture
+def vhost(broker: Broker) -> Iterator[Vhost]:
+    """A vhost of the test's own."""
+    with broker.vhost() as vhost:
+        yield vhost
+
+
+@pytest.fixture(params=["broker", "broker4"])
+def any_vhost(request: pytest.FixtureRequest) -> Iterator[Vhost]:
+    """A vhost of the test's own, once on each version of RabbitMQ."""
+    broker: Broker = request.getfixturevalue(request.param)
+    with broker.vhost() as vhost:
+        yield vhost
+
+
+@pytest.fixture
+async def ditio() -> AsyncIterator[Server]:
+    """A sandbox with three projects, two foremen and no template."""
+    server = await serve(Options())
+    seed(server.sandbox)
+    server.sandbox.state.templates.clear()
+    yield server
+    await server.close()
+
+
+@pytest.fixture
+def worker(vhost: Vhost, ditio: Server, tmp_path: Path) -> Iterator[WorkerProcess]:
+    """A worker that is not started yet; it is stopped at the end."""
+    process = WorkerProcess(settings(vhost.url, ditio, tmp_path), tmp_path)
+    yield process
+    process.kill()
