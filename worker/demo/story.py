@@ -22,7 +22,7 @@ NO_SUCH_TASK = "000000000000000000000000"
 SOURCE = "/erp/demo"
 BEGAN = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)
 WORK = ("Grunnarbeid", "Masseflytting", "Graving", "Sprengning", "Fundamentering", "Støttemur", "Kantstein", "Asfaltering")
-WORK_ORDERS_EACH = 20
+WORK_ORDERS_EACH = 24
 SEED = 2026
 
 Value = str | float | bool | None
