@@ -20,6 +20,8 @@ from worker.cli.validate import STRUCTURED, decoder, faults_of, show
 from worker.config import Settings
 from worker.core.errors import BrokerError
 from worker.core.message import Message
+from worker.rabbit import Publisher
+from worker.wiring import broker_access
 
 UNCONFIRMED = 256
 """How many events may be on their way at once: enough to hide the round trip, few enough to name after a failure."""
@@ -131,10 +133,27 @@ def _report(found: Sequence[Found], failed: Sequence[Unpublished], form: str, te
     return 1 if failed else 0
 
 
+@dataclass(frozen=True)
+class ToExchange:
+    """The exchange of the settings."""
+
+    publisher: Publisher
+    name: str
+
+    async def publish(self, routing_key: str, message: Message) -> None:
+        """Returns when the broker has confirmed it; raises BrokerError."""
+        await self.publisher.publish_to(self.name, routing_key, message)
+
+
 @asynccontextmanager
 async def _exchange(settings: Settings) -> AsyncIterator[Exchange]:
-    raise NotImplementedError
-    yield
+    """An open way to the exchange. Raises BrokerError when there is no broker: then nothing was published."""
+    publisher = Publisher(broker_access(settings))
+    try:
+        await publisher.open()
+        yield ToExchange(publisher, settings.worker_queue_prefix)
+    finally:
+        await publisher.close()
 
 
 def _progress(terminal: Terminal, total: int) -> AbstractContextManager[Callable[[], None]]:

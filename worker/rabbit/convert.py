@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pika
@@ -31,6 +32,8 @@ def message_of(method: Basic.Deliver, properties: pika.BasicProperties, body: by
 def properties_of(message: Message) -> pika.BasicProperties:
     """The properties to publish a message with: always persistent."""
     given = {name: value for name, value in message.properties.items() if name in PROPERTIES}
+    if isinstance(published := given.get("timestamp"), datetime):
+        given["timestamp"] = int(published.timestamp())
     return pika.BasicProperties(**{**given, "headers": dict(message.headers) or None, "delivery_mode": 2})
 
 

@@ -43,7 +43,7 @@ class Publisher:
 
     async def publish_to(self, exchange: str, routing_key: str, message: Message) -> None:
         """Publishes to an exchange. Raises BrokerError unless the broker has confirmed that a queue has it."""
-        channel = await self._open()
+        channel = await self.open()
         publication = Publication(exchange, routing_key, message.body)
         properties = properties_of(message)
         channel.start(lambda: channel.raw.basic_publish(exchange, routing_key, message.body, properties, mandatory=True))
@@ -61,7 +61,8 @@ class Publisher:
             await self._connection.close()
         self._connection = self._channel = None
 
-    async def _open(self) -> Channel:
+    async def open(self) -> Channel:
+        """Connects, unless it is connected. Raises BrokerError."""
         async with self._opening:
             if self._channel is not None and self._channel.is_open:
                 return self._channel
