@@ -20,8 +20,6 @@ from worker.cli.validate import STRUCTURED, decoder, faults_of, show
 from worker.config import Settings
 from worker.core.errors import BrokerError
 from worker.core.message import Message
-from worker.rabbit import Publisher
-from worker.wiring import broker_access
 
 UNCONFIRMED = 256
 """How many events may be on their way at once: enough to hide the round trip, few enough to name after a failure."""
@@ -133,11 +131,17 @@ def _report(found: Sequence[Found], failed: Sequence[Unpublished], form: str, te
     return 1 if failed else 0
 
 
+class ToAnyExchange(Protocol):
+    """See worker.rabbit.Publisher."""
+
+    async def publish_to(self, exchange: str, routing_key: str, message: Message) -> None: ...
+
+
 @dataclass(frozen=True)
 class ToExchange:
     """The exchange of the settings."""
 
-    publisher: Publisher
+    publisher: ToAnyExchange
     name: str
 
     async def publish(self, routing_key: str, message: Message) -> None:
@@ -148,6 +152,9 @@ class ToExchange:
 @asynccontextmanager
 async def _exchange(settings: Settings) -> AsyncIterator[Exchange]:
     """An open way to the exchange. Raises BrokerError when there is no broker: then nothing was published."""
+    from worker.rabbit import Publisher  # noqa: PLC0415 - keeps --help fast
+    from worker.wiring import broker_access  # noqa: PLC0415
+
     publisher = Publisher(broker_access(settings))
     try:
         await publisher.open()
