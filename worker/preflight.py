@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -78,28 +79,31 @@ async def _policies(settings: Settings, management: str | None) -> str:
     base = management or f"http{'s' if address.scheme == 'amqps' else ''}://{address.hostname}:{MANAGEMENT_PORTS[address.scheme]}"
     vhost = unquote(address.path[1:]) or "/"
     credentials = unquote(address.username or "guest"), unquote(address.password or "guest")
-    topology = topology_of(settings)
     harmful: list[str] = []
     async with httpx.AsyncClient(base_url=base, auth=credentials, timeout=5) as client:
-        for queue in topology.queues:
+        for kind in ("policies", "operator-policies"):
             try:
-                answer = await client.get(f"/api/queues/{quote(vhost, safe='')}/{quote(queue.name, safe='')}")
+                answer = await client.get(f"/api/{kind}/{quote(vhost, safe='')}")
                 answer.raise_for_status()
-            except (httpx.HTTPError, httpx.InvalidURL):
+                policies = answer.json()
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError):
                 return f"cannot be seen: no management API for this user at {base} (--management names another)"
-            harmful += harms(queue.name, answer.json())
+            harmful += harms([queue.name for queue in topology_of(settings).queues], policies)
     if harmful:
         raise WorkerError(f"{'; '.join(harmful)}: exclude these queues from the policy")
     return "none that would throw messages away"
 
 
-def harms(queue: str, shown: Mapping[str, Any]) -> list[str]:
-    """What the policies in force do to a queue that could lose a message, by the management API's answer for the queue."""
-    policies = [shown.get("policy"), shown.get("operator_policy")]
-    named = " and ".join(str(each) for each in policies if each)
-    effective = shown.get("effective_policy_definition") or {}
-    keys = [key for key in effective if key in HARMFUL]
-    return [f"policy {named} sets {key}={effective[key]} on {queue}" for key in keys]
+def harms(queues: Sequence[str], policies: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What policies do to queues that could lose a message. Of those that match a queue the one of the highest priority counts."""
+    found: list[str] = []
+    for queue in queues:
+        matching = [each for each in policies if each["apply-to"] != "exchanges" and re.search(each["pattern"], queue)]
+        in_force = max(matching, key=lambda each: each.get("priority", 0), default=None)
+        if in_force is not None:
+            keys = [key for key in in_force["definition"] if key in HARMFUL]
+            found += [f"policy {in_force['name']} sets {key}={in_force['definition'][key]} on {queue}" for key in keys]
+    return found
 
 
 async def _api(settings: Settings) -> str:
