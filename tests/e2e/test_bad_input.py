@@ -128,10 +128,7 @@ async def test_each_rule_of_the_events_that_is_broken_makes_a_letter_with_reason
 ) -> None:
     # Given each rule broken once; the event's id says which
     names = list(RULES)
-    messages = [
-        Message(json.dumps(RULES[name][0]).encode(), {"which": name}, STRUCTURED)
-        for name in names
-    ]
+    messages = [Message(json.dumps(RULES[name][0]).encode(), {"which": name}, STRUCTURED) for name in names]
     # When
     letters = {str(letter.headers["which"]): letter for letter in await letters_of(vhost, worker, messages)}
     # Then
@@ -179,9 +176,7 @@ async def test_keys_that_mean_something_in_a_path_are_applied(
     (worker.folder / "ledger.db").unlink()  # so that each must be found again by its key
     worker.start()
     await worker.ready()
-    updated = [
-        event("updated", key, id=f"u{place}", time="2026-03-16T08:00:00Z", name="så") for place, key in enumerate(KEYS)
-    ]
+    updated = [event("updated", key, id=f"u{place}", time="2026-03-16T08:00:00Z", name="så") for place, key in enumerate(KEYS)]
     await publish_all(vhost.url, updated)
     await eventually(lambda: worker.metric("events_total", outcome="applied") >= len(KEYS), 60, what="all are updated")
     # Then

@@ -27,7 +27,7 @@ async def process(any_vhost: Vhost, ditio: Server, tmp_path: Path) -> AsyncItera
 
 def acting(message: Message) -> list[Message]:
     """The message in each form that broke others."""
-    user = {"user_id": "guest"}
+    user: dict[str, object] = {"user_id": "guest"}
     forms: list[tuple[dict[str, object], dict[str, object]]] = [
         ({}, {"expiration": "2000"}),
         ({"CC": ["elsewhere"], "BCC": ["secretly"]}, {}),
@@ -81,5 +81,11 @@ def _form(letter: Message) -> str:
     headers = letter.headers
     if "dropped" in str(headers["failure-detail"]):
         return "large"
-    names = {"original-CC": "copies", "big": "big", "x-mine": "mine", "original-expiration": "expiration", "original-user-id": "user"}
+    names = {
+        "original-CC": "copies",
+        "big": "big",
+        "x-mine": "mine",
+        "original-expiration": "expiration",
+        "original-user-id": "user",
+    }
     return next(form for name, form in names.items() if name in headers)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ ROOT = Path(__file__).parents[2]
 class WorkerProcess:
     """A worker that runs until it is stopped. Its log is in a file; `settings` are environment variables."""
 
-    def __init__(self, settings: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, settings: Mapping[str, str], folder: Path, command: Sequence[str] = ("-m", "worker", "run")) -> None:
         self._settings = dict(settings)
+        self._command = tuple(command)
         self.folder = folder
         self.log_file = folder / "worker.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -49,7 +50,7 @@ class WorkerProcess:
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHONPATH": str(ROOT), **self._settings, **more}
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker", "run"],
+                [sys.executable, *self._command],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -52,7 +52,10 @@ IDENTITY_HEADERS = frozenset({"event-id", "event-type", "event-source", "project
 ADDED = FAILURE_HEADERS | TRAVEL_HEADERS | IDENTITY_HEADERS
 """What each round writes anew. Headers of a replay (`replay-count`, `replay-id`, `replayed-by`) are kept as they came."""
 
-KEPT = frozenset({"replay-count", "replay-id", "replayed-by", "original-exchange", "original-routing-key"})
+DROPPED = "dropped-headers"
+"""Names the headers that gave way in any round, so that the last one can still say so."""
+
+KEPT = frozenset({DROPPED, "replay-count", "replay-id", "replayed-by", "original-exchange", "original-routing-key"})
 """Headers of earlier rounds that are not dropped for size."""
 
 
@@ -168,17 +171,17 @@ def _gives_way(name: str) -> bool:
 
 def _within_a_frame(properties: Mapping[str, object], came: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
     """All headers; of those that came, the largest give way until the rest fits, and the detail names them."""
-    kept, dropped = dict(came), list[str]()
-    excess = properties_size(properties, {**kept, **own}) + LONGEST_HEADER - room(FRAME_MAX)
+    kept, dropped = dict(came), str(came.get(DROPPED, ""))
+    excess = properties_size(properties, {**kept, **own}) + 2 * LONGEST_HEADER - room(FRAME_MAX)
     for name in sorted(came, key=lambda name: (name in KEPT, -entry_size(name, came[name]))):
         if excess <= 0:
             break
         excess -= entry_size(name, kept.pop(name))
-        dropped.append(name)
+        dropped = f"{dropped}, {name}" if dropped else name
     if not dropped:
         return {**kept, **own}
-    note = f"headers dropped for size: {', '.join(dropped)}; "
-    return {**kept, **own, "failure-detail": _fitted("failure-detail", note + str(own.get("failure-detail", "")))}
+    detail = f"headers dropped for size: {dropped}; {own.get('failure-detail', '')}"
+    return {**kept, **own, DROPPED: _fitted(DROPPED, dropped), "failure-detail": _fitted("failure-detail", detail)}
 
 
 def _fitted(name: str, value: str | int) -> str | int:

@@ -57,6 +57,10 @@ class Reader(Protocol):
         """The newest line of history (by `at`) that an event left in a project."""
         ...
 
+    async def next_due(self) -> float | None:
+        """When the next doubt ends."""
+        ...
+
     async def work_orders(self) -> int:
         """How many work orders are known."""
         ...
