@@ -15,7 +15,6 @@ from worker.core.backoff import full_jitter
 from worker.core.errors import BrokerError, LedgerError, Outage, PauseCause, WorkerError
 from worker.health import Condition, Health
 from worker.metrics import Metrics
-
 from worker.ports import Clock, Delivery
 from worker.process import Process
 

@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Abandoned(Exception):  # noqa: N818  it is no error: the item was given back before it was begun
+class Abandoned(Exception):
     """The item will not be worked on."""
 
 

@@ -37,7 +37,7 @@ class Conclusion(msgspec.Struct, frozen=True):
     merged: int = 1
 
 
-class Halted(Exception):  # noqa: N818  it is an outcome rather than an error
+class Halted(Exception):
     """Everything in the round ends like this."""
 
     def __init__(self, outcome: Outcome) -> None:
@@ -45,7 +45,7 @@ class Halted(Exception):  # noqa: N818  it is an outcome rather than an error
         self.outcome = outcome
 
 
-class Culprit(Exception):  # noqa: N818
+class Culprit(Exception):
     """Ditio refuses what several events say together: one of them is at fault."""
 
 

@@ -19,7 +19,7 @@ from worker import health as health_pages
 from worker import log as logs
 from worker.config import Settings
 from worker.core.doubt import Window
-from worker.core.errors import LedgerError, Outage, PauseCause, WorkerError
+from worker.core.errors import BrokerError, LedgerError, Outage, PauseCause, WorkerError
 from worker.core.plan import Policy
 from worker.flow import Flow
 from worker.health import Health
@@ -185,7 +185,7 @@ class Service:
             clock=clock,
             prepare=self._prepare,
             on_delivery=lambda delivery: self.flow.take(self.process, delivery),
-            on_lost=lambda error: self.flow.trouble(error),
+            on_lost=self._lost,
             on_late_ack=self._metrics.late_ack,
         )
         stack.push_async_callback(intake.close)
@@ -210,6 +210,9 @@ class Service:
             trouble=self.flow.trouble,
         )
         self._control = client.control
+
+    def _lost(self, error: BrokerError) -> None:
+        self.flow.trouble(error)
 
     def _lookups(self, client: api.Client) -> Lookups:
         async def known(key: Key) -> str | None:

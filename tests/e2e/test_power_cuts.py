@@ -112,7 +112,9 @@ async def test_two_thousand_events_survive_power_cuts_in_every_gap_and_at_random
         if (tasks[key][name] or None) != (value or None)  # empty and never set are one
     }
     assert wrong == {}
-    assert ditio.sandbox.counts["task_create", "201"] >= len(erp)
+    # And Ditio did apply requests late, and drop connections
+    assert sum(line["late"] for line in ditio.sandbox.log) > 0
+    assert ditio.sandbox.counts["task_create", "dropped"] > 0
 
 
 async def _run_until_cut(worker: WorkerProcess, cut: str, chance: random.Random) -> int:
@@ -122,7 +124,7 @@ async def _run_until_cut(worker: WorkerProcess, cut: str, chance: random.Random)
         await asyncio.sleep(chance.uniform(0.3, 2.0))  # the moment of a random power cut, not a wait for anything
         worker.kill()
         return 1
-    worker.start(CRASH_AT=f"{cut}:{chance.randrange(1, 12)}")
+    worker.start(CRASH_AT=f"{cut}:{chance.randrange(1, 7)}")
     await eventually(lambda: not worker.running, 60, what=f"killed in the gap {cut}")
     return 1
 

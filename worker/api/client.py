@@ -32,7 +32,7 @@ async def open_api(access: Access, clock: Clock, observer: Observer) -> AsyncIte
     """A client, until the block ends."""
     context = ssl.create_default_context(cafile=access.ca_file) if access.ca_file else None
     transport = Transport(context, access.proxy, access.no_proxy, connect_s=access.timeout_s / 2)
-    async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=None) as client:
+    async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=access.timeout_s) as client:
         tokens = TokenSource(access, client, clock, observer)
         http = Http(access, client, tokens, Gate(clock, access.max_requests_per_s), clock, observer)
         yield Client(http, access.company_id, clock)
@@ -152,9 +152,10 @@ class Client:
             answer = await self._http.request(operation, "GET", path)
         except Unauthorized as error:
             raise await self._refused(error) from error
-        if answer.body.strip() and (decoded := _decoded(answer.body)) is None and answer.body.strip() != b"null":
+        decoded = _decoded(answer.body)
+        if decoded is None and answer.body.strip() not in (b"", b"null"):
             raise UnknownOutcome(f"{operation}: the answer is not JSON", attempts=answer.attempts)
-        return _decoded(answer.body)
+        return decoded
 
     async def _believe(self) -> None:
         if self._clock.monotonic() >= self._believed_until:

@@ -71,7 +71,7 @@ class Answer(msgspec.Struct, frozen=True):
     lingering: bool = False
 
 
-class Throttled(Exception):  # noqa: N818  never leaves this module
+class Throttled(Exception):
     """429. `after` is the Retry-After in seconds, if there was one."""
 
     def __init__(self, after: float | None) -> None:

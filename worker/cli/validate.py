@@ -46,8 +46,8 @@ def show(form: str, faults: Sequence[Fault], terminal: Terminal) -> None:
 def decoder(terminal: Terminal, command: str) -> Callable[[Message], object]:
     """The worker's own decoder with the rules that the settings say. Raises SettingsError."""
     settings = terminal.settings(command)
-    from worker.wiring import rules_of  # noqa: PLC0415 - keeps --help fast
     from worker.core.decode import decode  # noqa: PLC0415
+    from worker.wiring import rules_of  # noqa: PLC0415 - keeps --help fast
 
     rules = rules_of(settings)
     return lambda message: decode(message, rules)

@@ -169,9 +169,9 @@ class BrokerNode:
                 words = (folder / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if f"ERL_EPMD_PORT={self._epmd}".encode() in environment and f"HOME={self._folder}".encode() in environment:
-                if words and words[0].endswith(b"epmd"):
-                    os.kill(int(folder.name), signal.SIGTERM)
+            ours = f"ERL_EPMD_PORT={self._epmd}".encode() in environment and f"HOME={self._folder}".encode() in environment
+            if ours and words[0].endswith(b"epmd"):
+                os.kill(int(folder.name), signal.SIGTERM)
 
 
 def _patched(root: Path) -> bool:

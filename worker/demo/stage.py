@@ -19,7 +19,7 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from worker.core.errors import BrokerError, WorkerError
+from worker.core.errors import WorkerError
 from worker.core.message import Message
 from worker.demo.node import BrokerNode
 from worker.demo.packages import rabbitmq
@@ -67,7 +67,7 @@ async def demo(*, keep: bool, seed: int) -> int:
         access = Access(lambda: (amqp_url,))
         connection = await connect(access, "demo")
         stack.push_async_callback(connection.close)
-        await _play(story, access, topology, server, connection, address)
+        await _play(story, access, topology, server, address)
         letters = await _read(access, connection, topology.dead)
         console.print(tasks_table(server.sandbox.state))
         console.print(letters_table(letters))
@@ -183,7 +183,7 @@ async def _pages(worker: subprocess.Popen[bytes], folder: Path) -> str:
     raise DemoError("the worker did not get ready within a minute")
 
 
-async def _play(story: Story, access: Access, topology: Topology, server: Server, connection: Connection, address: str) -> None:
+async def _play(story: Story, access: Access, topology: Topology, server: Server, address: str) -> None:
     """Publishes everything, lets the late ones appear, and returns when every event has ended."""
     publisher = Publisher(access)
     columns = (

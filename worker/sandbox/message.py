@@ -37,13 +37,13 @@ class Reply:
     drop: bool = False
 
 
-class Refusal(Exception):  # noqa: N818  an answer like any other
+class Refusal(Exception):
     """An answer of 4xx. The shape of its body is one of those that Ditio documents."""
 
     def __init__(self, status: int, message: str, field: str | None = None) -> None:
         super().__init__(message)
         self.status = status
-        self.body: dict[str, Any] = {"error": _names[status] if status in _names else "Error", "message": message}
+        self.body: dict[str, Any] = {"error": _names.get(status, "Error"), "message": message}
         if field is not None:
             self.body = {"message": message, "errors": [{"field": field, "code": "Invalid", "message": message}]}
 
