@@ -1,0 +1,71 @@
+"""Ledgers of both kinds, opened and reopened alike."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from worker import ledger
+from worker.ledger import Store
+from worker.ledger.memory import Contents, MemoryLedger
+
+
+@dataclass
+class StoppedClock:
+    """A clock that stands where it is put."""
+
+    at: float = 1_000_000.0
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+    async def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+    def chance(self) -> float:
+        return 0.5
+
+
+@dataclass
+class Shelf:
+    """A place for one ledger, of one kind."""
+
+    kind: str
+    folder: Path
+    stack: AsyncExitStack
+    clock: StoppedClock = field(default_factory=StoppedClock)
+    contents: Contents = field(default_factory=Contents)
+
+    async def open(self, *, api_base: str = "https://ditio.example/core", company_id: str = "c-1") -> Store:
+        """The ledger, as a worker opens it."""
+        store: Store
+        if self.kind == "memory":
+            store = MemoryLedger(self.contents, api_base=api_base, company_id=company_id, clock=self.clock)
+        else:
+            store = await ledger.open(self.path, api_base=api_base, company_id=company_id, clock=self.clock)
+        self.stack.push_async_callback(store.close)
+        return store
+
+    @property
+    def path(self) -> Path:
+        """The file of a ledger that has one."""
+        return self.folder / "data" / "ledger.db"
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+async def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shelf]:
+    async with AsyncExitStack() as stack:
+        yield Shelf(request.param, tmp_path, stack)
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> AsyncIterator[Shelf]:
+    async with AsyncExitStack() as stack:
+        yield Shelf("sqlite", tmp_path, stack)

@@ -1,0 +1,151 @@
+"""What every ledger does, whatever it is kept in."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.ledger.conftest import Shelf
+from worker.core.errors import LedgerError
+from worker.core.record import Cell, Record
+from worker.core.stamp import Instant, Sequence, Stamp
+from worker.ledger import LedgerRefused
+from worker.ports import Happened, Key, WorkOrder
+
+KEY = Key("p-1", "WO-1")
+
+
+def stamp(seconds: int, id: str = "e") -> Stamp:
+    return Stamp(Sequence(), Instant(seconds), Sequence(), seconds, id)
+
+
+def record(seconds: int, **values: str) -> Record:
+    cells = {name: Cell(value, stamp(seconds)) for name, value in values.items()}
+    return Record(cells, Cell(True, stamp(seconds)), None, frozenset(cells))
+
+
+def line(at: int, id: str = "", time: str = "2026-03-15T08:00:00Z") -> Happened:
+    return Happened(at, "applied", "/erp", id, "workorder.updated.v1", time, at, "", ("task_update",), {"name": "før"})
+
+
+async def test_an_unknown_work_order_is_empty(shelf: Shelf) -> None:
+    store = await shelf.open()
+    assert await store.load(KEY) == WorkOrder(KEY)
+
+
+async def test_what_was_committed_is_there_after_reopening(shelf: Shelf) -> None:
+    # Given
+    store = await shelf.open()
+    order = WorkOrder(KEY, record(5, name="Graving"), "t-1", 7.5)
+    await store.commit(order, [line(1, "e-1")])
+    await store.close()
+    # When
+    again = await shelf.open()
+    # Then
+    assert await again.load(KEY) == order
+    assert await again.history(KEY) == [line(1, "e-1")]
+    assert [each.key for each in await again.with_task("t-1")] == [KEY]
+    assert [each.key for each in await again.with_external_id("WO-1")] == [KEY]
+    assert await again.work_orders() == 1
+
+
+async def test_a_commit_is_a_merge_so_a_stale_writer_cannot_take_the_record_back(shelf: Shelf) -> None:
+    # Given
+    store = await shelf.open()
+    await store.commit(WorkOrder(KEY, record(9, name="nytt"), "t-1"))
+    # When
+    await store.commit(WorkOrder(KEY, record(5, name="gammelt", price="1"), "t-1"))
+    # Then
+    known = (await store.load(KEY)).record
+    assert {name: cell.value for name, cell in known.cells.items()} == {"name": "nytt", "price": "1"}
+    assert known.exists is not None
+    assert known.exists.stamp == stamp(9)
+
+
+async def test_first_seen_is_the_smallest_ever_given(shelf: Shelf) -> None:
+    store = await shelf.open()
+    assert await store.first_seen("/erp", "e-1", 50) == 50
+    assert await store.first_seen("/erp", "e-1", 70) == 50
+    assert await store.first_seen("/erp", "e-1", 30) == 30
+    assert await store.first_seen("/other", "e-1", 99) == 99
+
+
+async def test_doubts_are_due_when_their_time_is_over_and_the_longest_overdue_first(shelf: Shelf) -> None:
+    # Given
+    store = await shelf.open()
+    for number, until in ((1, 30.0), (2, 10.0), (3, 20.0), (4, 0.0)):
+        await store.commit(WorkOrder(Key("p", f"WO-{number}"), doubt_until=until))
+    # Then
+    assert await store.next_due() == 10.0
+    assert [key.external_id for key in await store.due(20.0, 10)] == ["WO-2", "WO-3"]
+    assert [key.external_id for key in await store.due(99.0, 1)] == ["WO-2"]
+    # When a doubt is lifted it is due no more
+    await store.commit(WorkOrder(Key("p", "WO-2"), doubt_until=0.0))
+    assert await store.next_due() == 20.0
+
+
+async def test_history_gives_the_last_lines_in_the_order_of_their_commits(shelf: Shelf) -> None:
+    store = await shelf.open()
+    for at in (5, 3, 9):
+        await store.commit(WorkOrder(KEY), [line(at, f"e-{at}")])
+    assert [each.at for each in await store.history(KEY)] == [5, 3, 9]
+    assert [each.at for each in await store.history(KEY, limit=2)] == [3, 9]
+    found = await store.last_event("p-1")
+    assert found is not None
+    assert (found[0], found[1].id) == (KEY, "e-9")
+
+
+async def test_it_is_bound_to_one_ditio_and_one_company(shelf: Shelf) -> None:
+    # Given
+    store = await shelf.open()
+    await store.close()
+    # A slash at the end makes no difference
+    await (await shelf.open(api_base="https://ditio.example/core/")).close()
+    # When, Then
+    with pytest.raises(LedgerRefused, match=r"company c-1 at https://ditio\.example/core.*LEDGER_URL"):
+        await shelf.open(company_id="c-2")
+    with pytest.raises(LedgerRefused, match="say nothing about"):
+        await shelf.open(api_base="https://other.example/core")
+
+
+async def test_a_pause_is_kept_until_it_is_ended(shelf: Shelf) -> None:
+    store = await shelf.open()
+    await store.pause("månedsslutt", "drift")
+    await store.close()
+    again = await shelf.open()
+    paused = await again.paused()
+    assert paused is not None
+    assert (paused.reason, paused.by, paused.at) == ("månedsslutt", "drift", shelf.clock.at)
+    await again.resume()
+    assert await again.paused() is None
+
+
+async def test_pruning_removes_old_history_but_no_work_order(shelf: Shelf) -> None:
+    # Given
+    store = await shelf.open()
+    await store.commit(WorkOrder(KEY, record(5, name="x"), "t-1"), [line(1, "e-1"), line(100, "e-2")])
+    # When
+    assert await store.prune(50) == 1
+    # Then
+    assert [each.id for each in await store.history(KEY)] == ["e-2"]
+    assert (await store.load(KEY)).task_id == "t-1"
+
+
+async def test_pruning_keeps_first_seen_of_an_event_that_could_still_meet_its_equal(shelf: Shelf) -> None:
+    # Given an event whose time a cell still has, and one whose time none has
+    store = await shelf.open()
+    standing, gone = "1970-01-01T00:00:05Z", "1970-01-01T00:00:04Z"
+    await store.first_seen("/erp", "e-standing", 10)
+    await store.first_seen("/erp", "e-gone", 10)
+    await store.commit(WorkOrder(KEY, record(5, name="x")), [line(1, "e-standing", standing), line(1, "e-gone", gone)])
+    # When
+    await store.prune(50)
+    # Then
+    assert await store.first_seen("/erp", "e-standing", 99) == 10
+    assert await store.first_seen("/erp", "e-gone", 99) == 99
+
+
+async def test_a_closed_ledger_refuses_everything(shelf: Shelf) -> None:
+    store = await shelf.open()
+    await store.close()
+    with pytest.raises(LedgerError, match="closed"):
+        await store.load(KEY)
