@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.support.broker import Broker, Vhost, given_broker, private_broker
 from tests.support.process import WorkerProcess, settings
+from tests.support.secret import keep_secret, leaks
 from worker.demo.packages import NoRabbitMQ, rabbitmq, rabbitmq_of_suite
 from worker.sandbox import Options, Server, serve
 from worker.sandbox.seed import seed
@@ -75,10 +77,12 @@ def any_vhost(request: pytest.FixtureRequest) -> Iterator[Vhost]:
 @pytest.fixture
 async def ditio() -> AsyncIterator[Server]:
     """A sandbox with three projects, two foremen and no template."""
-    server = await serve(Options())
+    server = await serve(Options(client_secret=keep_secret(secrets.token_hex(16))))
     seed(server.sandbox)
     server.sandbox.state.templates.clear()
     yield server
+    for token in server.sandbox.tokens:
+        keep_secret(token)
     await server.close()
 
 
@@ -88,3 +92,20 @@ def worker(vhost: Vhost, ditio: Server, tmp_path: Path) -> Iterator[WorkerProces
     process = WorkerProcess(settings(vhost.url, ditio, tmp_path), tmp_path)
     yield process
     process.kill()
+    assert leaks(process.log()) == [], "secrets in the worker's log"
+
+
+OUTPUT: list[str] = []
+"""What tests have printed and logged, and what was told of those that failed."""
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keeps all output of the run: a token that is used now may have been printed before it was known to be a secret."""
+    OUTPUT.extend((report.longreprtext, *(content for _, content in report.sections)))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """No secret that any test used is in any output of the run."""
+    if found := sorted({leak for text in OUTPUT for leak in leaks(text)}):
+        print(f"\nsecrets in the output of the tests: {', '.join(found)}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -14,6 +14,7 @@ from tests.support.broker import Vhost
 from tests.support.crashing import GAPS
 from tests.support.process import WorkerProcess, settings
 from tests.support.publishing import event, publisher
+from tests.support.secret import leaks
 from tests.support.waiting import eventually
 from worker import ledger
 from worker.core.message import Message
@@ -96,6 +97,7 @@ async def test_two_thousand_events_survive_power_cuts_in_every_gap_and_at_random
         await asyncio.to_thread(worker.stop)
     finally:
         worker.kill()
+        assert leaks(worker.log()) == []
     # Then every cut was made
     assert killed == Counter(cuts)
     # And every event is accounted for, every task right, and none doubled

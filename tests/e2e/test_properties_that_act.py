@@ -11,6 +11,7 @@ import pytest
 from tests.support.broker import Vhost
 from tests.support.process import WorkerProcess, settings
 from tests.support.publishing import event, publisher
+from tests.support.secret import leaks
 from tests.support.waiting import eventually
 from worker.core.message import Message
 from worker.sandbox import Request, Server
@@ -23,11 +24,12 @@ async def process(any_vhost: Vhost, ditio: Server, tmp_path: Path) -> AsyncItera
     worker = WorkerProcess(settings(any_vhost.url, ditio, tmp_path), tmp_path)
     yield worker
     worker.kill()
+    assert leaks(worker.log()) == []
 
 
-def acting(message: Message) -> list[Message]:
+def acting(message: Message, own_name: str) -> list[Message]:
     """The message in each form that broke others."""
-    user: dict[str, object] = {"user_id": "guest"}
+    user: dict[str, object] = {"user_id": own_name}
     forms: list[tuple[dict[str, object], dict[str, object]]] = [
         ({}, {"expiration": "2000"}),
         ({"CC": ["elsewhere"], "BCC": ["secretly"]}, {}),
@@ -47,8 +49,8 @@ async def test_acting_properties_harm_nothing_through_waiting_and_dead_letters(
     any_vhost.ask("PUT", f"queues/{any_vhost.name}/secretly", {"durable": True})
     process.start(WORKER_WAIT_STEPS_S="1,2", WORKER_WAIT_MAX_S="5")
     await process.ready()
-    never = acting(event("created", "WO-never", project="P-NEVER", name="x"))
-    late = acting(event("created", "WO-late", project="P-LATE", name="x"))
+    never = acting(event("created", "WO-never", project="P-NEVER", name="x"), any_vhost.user)
+    late = acting(event("created", "WO-late", project="P-LATE", name="x"), any_vhost.user)
     # When
     async with publisher(any_vhost.url) as to:
         for message in (*never, *late):
@@ -69,7 +71,7 @@ async def test_acting_properties_harm_nothing_through_waiting_and_dead_letters(
     by_form = {_form(letter): letter for letter in letters}
     assert by_form["expiration"].headers["original-expiration"] == "2000"
     assert "expiration" not in by_form["expiration"].properties
-    assert by_form["user"].headers["original-user-id"] == "guest"
+    assert by_form["user"].headers["original-user-id"] == any_vhost.user
     assert by_form["copies"].headers["original-CC"] == "['elsewhere']"
     assert by_form["mine"].headers["x-mine"] == "kept"
     assert by_form["mine"].properties["reply_to"] == "nobody"

@@ -117,7 +117,7 @@ async def test_a_refused_client_pauses_the_worker_until_its_secret_is_right(
     await eventually(lambda: "invalid_client" in worker.get("/readyz"), what="not ready for its credentials")
     assert worker.metric("paused", cause="credentials") == 1
     # When
-    secret.write_text("sandbox-secret\n")
+    secret.write_text(f"{ditio.sandbox.options.client_secret}\n")
     # Then
     await eventually(lambda: task(ditio, "WO-1"), 60, what="applied after all")
 

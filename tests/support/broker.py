@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -16,6 +17,7 @@ from uuid import uuid4
 import httpx
 import pika
 
+from tests.support.secret import keep_secret
 from worker.core.message import Message
 from worker.demo.node import BrokerNode
 
@@ -26,21 +28,24 @@ Queues = Mapping[str, int]
 class Broker:
     """A RabbitMQ with its management API. `amqp` has credentials and a vhost, as AMQP_URL has them."""
 
-    amqp: str
+    amqp: str = field(repr=False)
     management: httpx.Client
 
     @contextmanager
     def vhost(self) -> Iterator[Vhost]:
-        """A vhost of its own, gone at the end."""
-        name = f"test-{uuid4().hex[:12]}"
-        user = urlsplit(self.amqp).username or "guest"
-        self._ask("PUT", f"vhosts/{name}", {})
-        self._ask("PUT", f"permissions/{name}/{user}", {"configure": ".*", "write": ".*", "read": ".*"})
+        """A vhost with a user of its own, gone at the end."""
+        name, password = f"test-{uuid4().hex[:12]}", keep_secret(secrets.token_hex(16))
         split = urlsplit(self.amqp)
+        self._ask("PUT", f"vhosts/{name}", {})
+        self._ask("PUT", f"users/{name}", {"password": password, "tags": ""})
+        for user in (name, split.username or "guest"):
+            self._ask("PUT", f"permissions/{name}/{user}", {"configure": ".*", "write": ".*", "read": ".*"})
+        address = f"{name}:{password}@{split.hostname}:{split.port or 5672}"
         try:
-            yield Vhost(name, urlunsplit(split._replace(path=f"/{name}")), self)
+            yield Vhost(name, urlunsplit(split._replace(netloc=address, path=f"/{name}")), name, password, self)
         finally:
             self._ask("DELETE", f"vhosts/{name}")
+            self._ask("DELETE", f"users/{name}")
 
     def _ask(self, method: str, path: str, body: object = None) -> Any:
         answer = self.management.request(method, f"/api/{path}", json=body)
@@ -53,7 +58,9 @@ class Vhost:
     """A vhost and what can be seen and done in it from outside."""
 
     name: str
-    url: str
+    url: str = field(repr=False)
+    user: str
+    password: str = field(repr=False)
     broker: Broker
 
     def ask(self, method: str, path: str, body: object = None) -> Any:

@@ -114,6 +114,8 @@ class Http:
         errors: list[ApiError] = []
 
         async def attempt() -> bytes:
+            if errors:
+                self._observer.retry(_cause(errors[-1]))
             try:
                 return await self._attempt(operation, method, path, content)
             except ApiError as error:
@@ -125,7 +127,7 @@ class Http:
             try:
                 answer = await attempt()
             except again:
-                answer = await self._again(attempt, again, errors)
+                answer = await self._again(attempt, again)
         except ApiError as error:
             error.attempts = len(errors)
             error.lingering = method != "GET" and any(isinstance(each, UnknownOutcome) for each in errors)
@@ -133,15 +135,13 @@ class Http:
         lingering = method != "GET" and any(isinstance(each, UnknownOutcome) for each in errors)
         return Answer(answer, len(errors) + 1, lingering)
 
-    async def _again(
-        self, attempt: Callable[[], Awaitable[bytes]], again: tuple[type[ApiError], ...], errors: list[ApiError]
-    ) -> bytes:
+    async def _again(self, attempt: Callable[[], Awaitable[bytes]], again: tuple[type[ApiError], ...]) -> bytes:
         """The second attempt and those after it; the first is made without tenacity, which costs even when nothing fails."""
 
         def wait(state: RetryCallState) -> float:
-            return self._pause(state.attempt_number + 1, errors[-1])
+            return self._jittered(state.attempt_number + 1)
 
-        await self._clock.sleep(self._pause(1, errors[-1]))
+        await self._clock.sleep(self._jittered(1))
         retrying = AsyncRetrying(
             stop=stop_after_attempt(ATTEMPTS - 1),
             wait=wait,
@@ -151,8 +151,7 @@ class Http:
         )
         return await retrying(attempt)
 
-    def _pause(self, attempt: int, error: ApiError) -> float:
-        self._observer.retry(_cause(error))
+    def _jittered(self, attempt: int) -> float:
         return full_jitter(attempt, base=RETRY_BASE_S, cap=RETRY_CAP_S, chance=self._clock.chance())
 
     async def _attempt(self, operation: OperationName, method: str, path: str, content: bytes | None) -> bytes:

@@ -42,7 +42,7 @@ class Late:
 
 
 class Sandbox:
-    """`clock` gives seconds since 1970. Not thread-safe; every request is handled in one go."""
+    """`clock` gives seconds since 1970, `tokens` until when each is good. Every request is handled in one go."""
 
     def __init__(self, options: Options, clock: Callable[[], float], state: State | None = None) -> None:
         self.options = options
@@ -52,7 +52,7 @@ class Sandbox:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.late: list[Late] = []
         self.changes = 0
-        self._tokens: dict[str, float] = {}
+        self.tokens: dict[str, float] = {}
         self.use(state or State())
 
     def use(self, state: State) -> None:
@@ -190,18 +190,18 @@ class Sandbox:
         if given.get("scope") != options.scope:
             return answer({"error": "invalid_scope"}, 400)
         now = self.clock()
-        self._tokens = {token: until for token, until in self._tokens.items() if until > now}
-        self._tokens[token := secrets.token_hex(24)] = now + options.token_s
+        self.tokens = {token: until for token, until in self.tokens.items() if until > now}
+        self.tokens[token := secrets.token_hex(24)] = now + options.token_s
         return answer({"access_token": token, "expires_in": options.token_s, "token_type": "Bearer"})
 
     def _authorise(self, request: Request) -> None:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
-        if kind != "Bearer" or self._tokens.get(token, 0.0) <= self.clock():
+        if kind != "Bearer" or self.tokens.get(token, 0.0) <= self.clock():
             raise Refusal(401, "Unauthorized")
 
     def revoke(self) -> None:
         """Every token that was given out is worthless from now on."""
-        self._tokens.clear()
+        self.tokens.clear()
 
     # --- projects and people
 
