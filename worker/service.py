@@ -115,14 +115,29 @@ def _listen_for_signals(stop: asyncio.Event) -> None:
 
 
 class ApiObserver:
-    """What the API client tells, as metrics."""
+    """What the API client tells: metrics, and trouble when this machine's clock is not Ditio's."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, max_skew_s: float) -> None:
         self.request = metrics.request
         self.retry = metrics.retry
+        self._max_skew_s = max_skew_s
+        self._ahead = 0.0
+        self.on_skew: Callable[[Exception], None] = lambda error: None
 
     def clock_ahead(self, seconds: float) -> None:
-        """How far Ditio's clock is ahead."""
+        """Ditio's clock is so far ahead of this machine's."""
+        self._ahead = seconds
+        if (skew := self.skew()) is not None:
+            self.on_skew(skew)
+
+    def skew(self) -> Outage | None:
+        """The outage that a clock so far off is: events would be taken for those of the future, or let pass though they are."""
+        if abs(self._ahead) <= self._max_skew_s:
+            return None
+        return Outage(
+            "clock",
+            f"this machine's clock is {-self._ahead:+.0f} s from Ditio's (WORKER_MAX_SKEW_S={self._max_skew_s:g}): set it",
+        )
 
 
 class Service:
@@ -158,12 +173,13 @@ class Service:
         )
         stack.push_async_callback(store.close)
         health.ok("ledger")
-        client = await stack.enter_async_context(api.open_api(api_access(settings), clock, ApiObserver(metrics)))
+        observer = ApiObserver(metrics, settings.worker_max_skew_s)
+        client = await stack.enter_async_context(api.open_api(api_access(settings), clock, observer))
         service = cls(settings, metrics, health, store, stop)
-        service._connect_parts(client, stack)
+        service._connect_parts(client, observer, stack)
         return service
 
-    def _connect_parts(self, client: api.Client, stack: AsyncExitStack) -> None:
+    def _connect_parts(self, client: api.Client, observer: ApiObserver, stack: AsyncExitStack) -> None:
         settings, clock = self._settings, self._clock
         access = broker_access(settings)
         publisher = Publisher(access)
@@ -192,7 +208,7 @@ class Service:
         self._intake = intake
         self.flow = Flow(
             intake,
-            probes=self._probes(client),
+            probes=self._probes(client, observer),
             health=self._health,
             metrics=self._metrics,
             clock=clock,
@@ -210,6 +226,7 @@ class Service:
             trouble=self.flow.trouble,
         )
         self._control = client.control
+        observer.on_skew = self.flow.trouble
 
     def _lost(self, error: BrokerError) -> None:
         self.flow.trouble(error)
@@ -229,12 +246,17 @@ class Service:
             observe=self._metrics.lookup,
         )
 
-    def _probes(self, client: api.Client) -> Mapping[PauseCause, Callable[[], Awaitable[object]]]:
+    def _probes(self, client: api.Client, observer: ApiObserver) -> Mapping[PauseCause, Callable[[], Awaitable[object]]]:
         async def control() -> None:
             await client.control()
             self._health.ok("credentials")
 
-        return {"circuit": control, "credentials": control, "ledger": self._store.next_due}
+        async def clock() -> None:
+            await client.control()
+            if (skew := observer.skew()) is not None:
+                raise skew
+
+        return {"circuit": control, "credentials": control, "clock": clock, "ledger": self._store.next_due}
 
     async def _prepare(self, connection: rabbit.Connection) -> None:
         """What a new connection to the broker needs before events are taken from it."""

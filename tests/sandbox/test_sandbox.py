@@ -389,3 +389,20 @@ def test_wrong_options_end_with_status_2_and_a_sentence(capsys: pytest.CaptureFi
     assert "unknown option duplicat" in capsys.readouterr().err
     assert main(["--options"]) == 0
     assert "duplicate=400" in capsys.readouterr().out
+
+
+def test_a_scripted_lag_hides_one_new_task_from_look_ups(ditio: Ditio) -> None:
+    fault(ditio, operation="task_create", lag_s=3)
+    ditio.made("WO-1")
+    ditio.made("WO-2")
+    statuses = [ditio.ask("GET", f"tasks/by-project-number/P-1/by-task-number/{each}")[0] for each in ("WO-1", "WO-2")]
+    assert statuses == [404, 200]
+
+
+@pytest.mark.parametrize("kind", ["identityId", "companyProfileId"])
+def test_a_foreman_takes_one_kind_of_id_by_the_option(kind: str) -> None:
+    ditio = Ditio(person_id=kind)
+    (user,) = ditio.put_in("users", {"employeeNumber": "7"})
+    other = "companyProfileId" if kind == "identityId" else "identityId"
+    assert ditio.create("WO-1", mainForemanId=user[kind])[0] == 201
+    assert ditio.create("WO-2", mainForemanId=user[other])[0] == 400

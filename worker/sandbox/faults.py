@@ -17,6 +17,7 @@ class Fault:
     then it strikes `count` times (-1: ever). The reply comes after `delay_s`; a `status` replaces it (with `headers` and `body`), and the
     request then does nothing. `drop`: the connection is closed `before` or `after` the request takes effect, without a reply.
     `late_s`: it takes effect only after so many seconds; until the client gives up, or for `delay_s`, there is no reply, and then a drop.
+    `lag_s`: what a creation makes is missing from look-ups by key and from listings for so long.
     """
 
     operation: str = "*"
@@ -29,6 +30,7 @@ class Fault:
     body: Any = None
     drop: str = ""
     late_s: float = 0.0
+    lag_s: float = 0.0
 
 
 NAMES = {each.name for each in fields(Fault)}

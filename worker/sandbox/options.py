@@ -36,6 +36,13 @@ class Options:
     )
     patch_empty: str = _switch("clear", 'what "" does to a text in a PATCH (for the parent it always clears)', "clear", "keep")
     client_ids: str = _switch("keep", "what an id in a POST does: kept (an existing one gets 400), or ignored", "keep", "ignore")
+    person_id: str = _switch(
+        "any",
+        "which id a foreman or leader takes; another is a 400, and `any` takes every text",
+        "any",
+        "identityId",
+        "companyProfileId",
+    )
     delete_blocked: str = _switch("400", "what deleting a task with children or hours gets", "400", "403", "409", "422")
     dates: str = _switch("zulu", "how dates are shown", "zulu", "plain", "millis", "offset")
     lag_s: float = _switch(0.0, "how long a new task is missing from look-ups by key and from listings, in seconds")

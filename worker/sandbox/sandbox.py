@@ -97,7 +97,11 @@ class Sandbox:
             return replace(scripted, headers={**scripted.headers, **fault.headers}, delay_s=fault.delay_s)
         if fault.drop == "before":
             return Reply(0, delay_s=fault.delay_s, drop=True)
-        return replace(self._perform(route), delay_s=fault.delay_s, drop=fault.drop == "after")
+        known = set(self.state.tasks) if fault.lag_s else set()
+        reply = self._perform(route)
+        for task_id in (self.state.tasks.keys() - known) if fault.lag_s else ():
+            self.state.seen_at[task_id] = self.clock() + fault.lag_s
+        return replace(reply, delay_s=fault.delay_s, drop=fault.drop == "after")
 
     def _perform(self, route: Route) -> Reply:
         try:

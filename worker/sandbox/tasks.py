@@ -39,7 +39,7 @@ class Tasks:
         template = {name: value for name, value in self.state.templates.get(project["id"], {}).items() if name in FROM_TEMPLATE}
         identity = {"id": task_id, "companyId": project["companyId"], "projectId": project["id"], "externalId": external_id}
         task = {**defaults(), **template, **values, **identity}
-        self._check_parent(task)
+        self._check(task)
         self.state.put(task)
         self.state.seen_at[task_id] = self._now() + self._options().lag_s
         match self._options().create_answer:
@@ -154,6 +154,17 @@ class Tasks:
                 raise Refusal(400, "En ordre med underordrer kan ikke flyttes", "projectId")
         return {**identity, "id": before["id"]}
 
+    def _check(self, task: Thing) -> None:
+        self._check_people(task)
+        self._check_parent(task)
+
+    def _check_people(self, task: Thing) -> None:
+        rule = self._options().person_id
+        ids = {user[rule] for user in self.state.users.values()} if rule != "any" else set()
+        for name in ("mainForemanId", "taskLeaderId"):
+            if rule != "any" and task.get(name) and task[name] not in ids:
+                raise Refusal(400, "Ukjent person", name)
+
     def _check_parent(self, task: Thing) -> None:
         parent_id, above = task.get("parentActivityId"), set[str]()
         if not parent_id:
@@ -169,7 +180,7 @@ class Tasks:
             raise Refusal(400, "En ordre kan ikke ligge under seg selv", "parentActivityId")
 
     def _changed(self, before: Thing, task: Thing) -> Reply:
-        self._check_parent(task)
+        self._check(task)
         if task["externalId"] != before["externalId"] and self.state.with_key(task["projectId"], task["externalId"]):
             raise Refusal(400, "externalId finnes allerede", "externalId")
         self.state.put(task)
