@@ -226,6 +226,7 @@ class Service:
             trouble=self.flow.trouble,
         )
         self._control = client.control
+        self._observer = observer
         observer.on_skew = self.flow.trouble
 
     def _lost(self, error: BrokerError) -> None:
@@ -310,7 +311,7 @@ class Service:
             self._health.ok("credentials")
         except Outage as error:
             return error
-        return None
+        return self._observer.skew()
 
     async def _due_work(self) -> None:
         """Does what is due without an event of its own."""

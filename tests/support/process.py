@@ -111,6 +111,11 @@ class WorkerProcess:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
 
+    def wait(self, within_s: float = 30.0) -> int:
+        """The exit status of a process that ends by itself."""
+        assert self._process is not None
+        return self._process.wait(within_s)
+
     def stop(self, within_s: float = 40.0) -> int:
         """Asks it to stop, and returns its exit status."""
         if self._process is None:

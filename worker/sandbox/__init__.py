@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         description="A local Ditio over HTTP: identity server, projects, people and all task operations, by the documented rules.\n"
         "What goes wrong is scripted under /_sandbox/faults; /_sandbox/state, log, counts and options show and change the rest.",
         epilog="example:\n  ditio-worker sandbox --seed-demo --option duplicate=409 --state sandbox.json\n"
-        '  eval "$(ditio-worker sandbox --print-env | head -5)"   # the worker\'s settings, in another shell',
+        "  ditio-worker sandbox --print-env > sandbox.env &    # then, for the worker: . ./sandbox.env",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1)")
