@@ -84,7 +84,13 @@ RULES: dict[str, tuple[dict[str, Any], str, str]] = {
         "invalid-event",
         "data.name",
     ),
-    "unit that is in no table": (data(unit="m3"), "unresolved-unit", "data.unit"),
+    "leader twice": (data(taskLeader="1042", taskLeaderId="abc"), "invalid-event", "data.taskLeader"),
+    "unit twice": (data(unit="m3", unitId="abc"), "invalid-event", "data.unit"),
+    "a field that the status sets too": (data(status="C", active=True), "invalid-event", "data.active"),
+    "sequence that is no text": (valid(sequence=[1]), "invalid-event", "sequence"),
+    "a batch": (valid(specversion="1.0", data="x"), "invalid-event", "data"),
+    "data in base64": (valid(data=None, data_base64="eA=="), "invalid-event", "data_base64"),
+    "unit that is in no table": (data(unit="tonn"), "unresolved-unit", "data.unit"),
     "status that is in no table": (data(status="O"), "unresolved-status", "data.status"),
 }
 
@@ -115,7 +121,8 @@ def sentence(letter: Message) -> str:
 
 async def letters_of(vhost: Vhost, worker: WorkerProcess, messages: list[Message]) -> list[Message]:
     """The dead letters of messages that all die."""
-    worker.start()
+    (worker.folder / "tables.toml").write_text("[unit]\nm3 = '64f'\n[status]\nC = {active = false}\n")
+    worker.start(WORKER_TABLES_FILE=str(worker.folder / "tables.toml"))
     await worker.ready()
     await publish_all(vhost.url, messages)
     await eventually(lambda: worker.metric("events_total", outcome="dead") >= len(messages), 60, what="all are dead")
