@@ -14,11 +14,11 @@ import httpx
 
 from worker import ledger
 from worker.api import open_api
+from worker.clock import WallClock
 from worker.config import Settings
 from worker.core.errors import WorkerError
 from worker.ports import OperationName
 from worker.rabbit import Connection, connect, declare, depth, verify
-from worker.service import WallClock
 from worker.wiring import api_access, broker_access, topology_of
 
 MANAGEMENT_PORTS = {"amqp": 15672, "amqps": 15671}

@@ -8,18 +8,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import signal
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 
-from worker import __version__, api, ledger, rabbit
+from worker import __version__, api, chores, ledger, rabbit
 from worker import health as health_pages
 from worker import log as logs
+from worker.clock import WallClock
 from worker.config import Settings
 from worker.core.doubt import Window
-from worker.core.errors import BrokerError, LedgerError, Outage, PauseCause, WorkerError
+from worker.core.errors import BrokerError, Outage, PauseCause, WorkerError
 from worker.core.plan import Policy
 from worker.flow import Flow
 from worker.health import Health
@@ -37,34 +36,8 @@ log = logging.getLogger("worker.service")
 
 DONE, FAILED, WRONG = 0, 1, 2
 
-DUE_S = 1.0
-GAUGES_S = 2.0
-PRUNE_S = 3600.0
-MOST_DUE = 64
 LOCK_PATIENCE_S = 90.0
 """How long a worker that starts waits for the one before it to let go."""
-
-DAY_US = 86_400 * 1_000_000
-
-
-class WallClock:
-    """The real time, sleep and chance; see worker.ports.Clock."""
-
-    def now(self) -> float:
-        """Seconds since 1970."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        """Seconds of a clock that only goes forward."""
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """Sleeps."""
-        await asyncio.sleep(seconds)
-
-    def chance(self) -> float:
-        """A random number in [0, 1)."""
-        return random.random()  # noqa: S311  spreads retries; nothing secret depends on it
 
 
 def main(settings: Settings) -> int:
@@ -282,21 +255,23 @@ class Service:
     async def run(self) -> None:
         """Keeps going until told to stop. Raises WorkerError where starting is pointless."""
         trouble = await self._first_look()
-        chores = [
+        beside = [
             asyncio.ensure_future(chore)
             for chore in (
                 health_pages.beat(self._health, self._metrics.loop_lag),
-                self._due_work(),
-                self._gauges(),
-                self._prune(),
+                chores.due_work(self.flow, self.process, self._store, self._clock),
+                chores.gauges(
+                    self._metrics, self.process, self._intake, self._store, self._clock, self._settings.worker_max_in_flight
+                ),
+                chores.prune(self._store, self._clock, self._settings),
             )
         ]
         try:
             await self.flow.run(self.process, self._stop, trouble)
         finally:
-            for chore in chores:
+            for chore in beside:
                 chore.cancel()
-            await asyncio.gather(*chores, return_exceptions=True)
+            await asyncio.gather(*beside, return_exceptions=True)
 
     async def _first_look(self) -> Exception | None:
         """Raises WorkerError for what a person must mend: the topology, another worker. What may pass is returned, or tried again."""
@@ -312,36 +287,3 @@ class Service:
         except Outage as error:
             return error
         return self._observer.skew()
-
-    async def _due_work(self) -> None:
-        """Does what is due without an event of its own."""
-        while True:
-            await self._clock.sleep(DUE_S)
-            if not self.flow.flowing:
-                continue
-            try:
-                keys = await self._store.due(self._store.now(), MOST_DUE)
-            except LedgerError as error:
-                self.flow.trouble(error)
-                continue
-            await asyncio.gather(*(self.process.do_due(key) for key in keys))
-
-    async def _gauges(self) -> None:
-        while True:
-            lanes = self.process.lanes
-            self._metrics.lanes(len(lanes))
-            self._metrics.in_flight(lanes.running)
-            self._metrics.concurrency_limit(self._settings.worker_max_in_flight)
-            self._metrics.consumer_active(self._intake.taking)
-            self._metrics.broker_connected(self._intake.connected)
-            with suppress(LedgerError):
-                self._metrics.ledger_work_orders(await self._store.work_orders())
-            await self._clock.sleep(GAUGES_S)
-
-    async def _prune(self) -> None:
-        while True:
-            before = int(self._clock.now() * 1_000_000) - self._settings.worker_history_days * DAY_US
-            with suppress(LedgerError):
-                if lines := await self._store.prune(before):
-                    log.info("forgot %d lines of history older than %d days", lines, self._settings.worker_history_days)
-            await self._clock.sleep(PRUNE_S)

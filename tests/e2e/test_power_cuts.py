@@ -17,10 +17,10 @@ from tests.support.publishing import event, publisher
 from tests.support.secret import leaks
 from tests.support.waiting import eventually
 from worker import ledger
+from worker.clock import WallClock
 from worker.core.message import Message
 from worker.ports import Key
 from worker.sandbox import Server
-from worker.service import WallClock
 
 EVENTS = 2_000
 WORK_ORDERS = 250

@@ -11,11 +11,11 @@ import pytest
 
 from tests.support.broker import Vhost
 from tests.support.waiting import eventually
+from worker.clock import WallClock
 from worker.core.errors import BrokerError
 from worker.core.message import Message
 from worker.rabbit import Access, Connection, Intake, LockHeld, Publisher, TopologyError, connect, declare, depth, hold, verify
 from worker.rabbit.intake import Delivery
-from worker.service import WallClock
 from worker.topology import Topology
 
 TOPOLOGY = Topology(wait_steps=(1, 2))

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from worker.api import Access, Client, open_api
+from worker.clock import WallClock
 from worker.core.doubt import Window
 from worker.core.plan import Policy
 from worker.ledger.memory import Contents, MemoryLedger
@@ -13,7 +14,6 @@ from worker.ports import Key, OperationName
 from worker.reconcile import Reconciler
 from worker.resolve import Lookups
 from worker.sandbox import Server
-from worker.service import WallClock
 
 
 class Unobserved:

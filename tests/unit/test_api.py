@@ -11,10 +11,10 @@ import pytest
 from aiohttp import web
 
 from worker.api import Access, Client, open_api
+from worker.clock import WallClock
 from worker.core.errors import ApiError, Missing, NotSent, Outage, Refused, UnknownOutcome
 from worker.core.plan import Call, Create, Delete, Replace, Update
 from worker.ports import OperationName, Project
-from worker.service import WallClock
 
 PROJECT = Project("p-1", "P-1", None)
 SECRET = "hush-hush-secret"

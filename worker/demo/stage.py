@@ -19,6 +19,7 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from worker.clock import WallClock
 from worker.core.errors import WorkerError
 from worker.core.message import Message
 from worker.demo.node import BrokerNode
@@ -30,7 +31,6 @@ from worker.sandbox import Options, Request, Server, serve
 from worker.sandbox import environment as sandbox_environment
 from worker.sandbox.admin import administer
 from worker.sandbox.sandbox import requests_of
-from worker.service import WallClock
 from worker.topology import Topology
 
 LATE_S = 4.0
