@@ -113,6 +113,19 @@ async def test_cut_connections_lose_nothing_and_late_acknowledgements_are_counte
     assert len({task["externalId"] for task in ditio.sandbox.state.tasks.values()}) == 400
 
 
+async def test_a_deleted_queue_is_declared_again_and_consumed(worker: WorkerProcess, vhost: Vhost, ditio: Server) -> None:
+    # Given
+    worker.start()
+    await worker.ready()
+    # When
+    vhost.ask("DELETE", f"queues/{vhost.name}/workorders.events")
+    await eventually(lambda: "workorders.events" in vhost.queues(), 60, what="the queue is there again")
+    await worker.ready()
+    # Then
+    await publish_all(vhost.url, [event("created", "WO-1", name="x")])
+    await eventually(lambda: ditio.sandbox.state.tasks, what="applied")
+
+
 async def test_a_clock_that_is_not_ditios_pauses_the_worker(worker: WorkerProcess, vhost: Vhost, ditio: Server) -> None:
     # Given
     ditio.sandbox.options = ditio.sandbox.options.changed({"clock_ahead_s": 3600})

@@ -100,9 +100,15 @@ class Intake:
         return connection
 
     async def start(self) -> None:
-        """Connects if need be, and begins to take. Raises BrokerError."""
+        """Connects if need be, and begins to take. Raises BrokerError; the next start then makes and prepares a new connection."""
         await self.give_back()
-        connection = await self.connect()
+        try:
+            await self._consume(await self.connect())
+        except BrokerError:
+            await self.close()
+            raise
+
+    async def _consume(self, connection: Connection) -> None:
         self._channel = channel = await connection.channel(self._lost)
         await channel.call(channel.raw.basic_qos, prefetch_count=self._prefetch)
         channel.raw.add_on_cancel_callback(self._cancelled)
