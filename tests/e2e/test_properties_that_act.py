@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
+import pika
 import pytest
 
-from tests.support.broker import Vhost
+from tests.support.broker import Vhost, private_broker
 from tests.support.process import WorkerProcess, settings
 from tests.support.publishing import event, publisher
 from tests.support.secret import leaks
 from tests.support.waiting import eventually
 from worker.core.message import Message
+from worker.demo.packages import rabbitmq, rabbitmq_of_suite
 from worker.sandbox import Request, Server
 from worker.sandbox.admin import administer
 
@@ -91,3 +94,45 @@ def _form(letter: Message) -> str:
         "original-user-id": "user",
     }
     return next(form for name, form in names.items() if name in headers)
+
+
+@pytest.mark.parametrize("suite", ["", "trixie"], ids=["own", "4.0"])
+async def test_headers_of_200_kb_harm_nothing_where_a_broker_lets_them_in(
+    pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch, suite: str, ditio: Server, tmp_path: Path
+) -> None:
+    if pytestconfig.getoption("--without-broker"):
+        pytest.skip("left out by --without-broker")
+    # Given a broker with larger frames than usual, and a publisher that uses them (pika itself does not)
+    monkeypatch.setattr(pika.spec, "FRAME_MAX_SIZE", 1_048_576)
+    sbin = rabbitmq_of_suite(suite, print) if suite else rabbitmq(print)
+    with private_broker(sbin, "frame_max = 1048576\n") as broker, broker.vhost() as vhost:
+        worker = WorkerProcess(settings(vhost.url, ditio, tmp_path, WORKER_WAIT_MAX_S="1"), tmp_path)
+        try:
+            worker.start()
+            await worker.ready()
+            for message in (event("created", "WO-1", name="x"), event("created", "WO-2", project="P-NEVER"), Message(b"{")):
+                _publish_with_large_frames(vhost, message, {"huge": "x" * 200_000, "small": "kept"})
+            # When
+            await eventually(lambda: worker.metric("events_total", outcome="dead") == 2, 40, what="two are dead")
+            await eventually(lambda: worker.metric("events_total", outcome="applied") == 1, what="one is applied")
+            # Then
+            letters = vhost.messages("workorders.dead")
+            assert sorted(str(letter.headers["failure-reason"]) for letter in letters) == ["invalid-event", "unresolved-project"]
+            for letter in letters:
+                assert "huge" not in letter.headers
+                assert letter.headers["small"] == "kept"
+                assert "headers dropped for size: huge" in str(letter.headers["failure-detail"])
+            assert worker.metric("broker_reconnects_total") == 0
+        finally:
+            worker.kill()
+            assert leaks(worker.log()) == []
+
+
+def _publish_with_large_frames(vhost: Vhost, message: Message, headers: dict[str, object]) -> None:
+    parameters = pika.URLParameters(vhost.url)
+    parameters.frame_max = 1_048_576
+    with closing(pika.BlockingConnection(parameters)) as connection:
+        properties = pika.BasicProperties(headers=headers, content_type="application/cloudevents+json", delivery_mode=2)
+        channel = connection.channel()
+        channel.confirm_delivery()
+        channel.basic_publish("workorders", "a", message.body, properties, mandatory=True)

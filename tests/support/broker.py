@@ -103,10 +103,10 @@ def _message(given: Mapping[str, Any]) -> Message:
 
 
 @contextmanager
-def private_broker(sbin: Path) -> Iterator[Broker]:
+def private_broker(sbin: Path, more: str = "") -> Iterator[Broker]:
     """A node of our own, for as long as the block lasts."""
     with (
-        BrokerNode(sbin) as node,
+        BrokerNode(sbin, more) as node,
         httpx.Client(base_url=node.management_url, auth=(node.user, node.password), timeout=30, trust_env=False) as management,
     ):
         yield Broker(node.amqp_url, management)

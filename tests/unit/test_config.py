@@ -296,12 +296,12 @@ def test_the_ledger_is_a_full_path_however_many_slashes_and_follows_the_data_fol
 
 def test_the_tables_file_is_read_with_the_settings(tmp_path: Path) -> None:
     file = tmp_path / "tables.toml"
-    file.write_text('[unit]\nm³ = "1"\n', encoding="utf-8")
+    file.write_text('[unit]\n"m³" = "1"\n', encoding="utf-8")
 
     tables = read(given(WORKER_TABLES_FILE=str(file))).worker_tables_file
 
     assert tables is not None
-    assert (tables.path, tables.text) == (file, '[unit]\nm³ = "1"\n')
+    assert (tables.path, tables.text) == (file, '[unit]\n"m³" = "1"\n')
 
 
 def test_create_only_fields_are_ditios_also_when_the_event_calls_them_otherwise() -> None:

@@ -18,6 +18,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from worker.core.field import FIELDS, REFERENCES
+from worker.core.tables import TablesError
+from worker.core.tables import parse as parse_tables
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -218,11 +220,15 @@ def file(given: str) -> Path:
 
 
 def tables(given: str) -> Tables:
-    """A UTF-8 file with its text."""
+    """A UTF-8 file with its text, which holds usable tables."""
     try:
-        return Tables(path := Path(given), _content(path).decode())
+        content = Tables(path := Path(given), _content(path).decode())
+        parse_tables(content.text)
     except UnicodeDecodeError:
         raise ValueError(f"{given} is not UTF-8 text") from None
+    except TablesError as error:
+        raise ValueError(f"in {given}: {error}") from None
+    return content
 
 
 def _content(path: Path) -> bytes:

@@ -41,10 +41,14 @@ class NodeError(WorkerError):
 
 
 class BrokerNode:
-    """A running node. `amqp_url` is that of the vhost `/`; `management_url` has no credentials in it."""
+    """A running node. `amqp_url` is that of the vhost `/`; `management_url` has no credentials in it.
 
-    def __init__(self, sbin: Path) -> None:
+    `more` holds further lines of `rabbitmq.conf`.
+    """
+
+    def __init__(self, sbin: Path, more: str = "") -> None:
         self._sbin = sbin
+        self._more = more
         self._folder = Path(tempfile.mkdtemp(prefix="ditio-broker-"))
         self._process: subprocess.Popen[bytes] | None = None
         self.user, self.password = "guest", "guest"
@@ -95,7 +99,7 @@ class BrokerNode:
         cookie.chmod(0o400)
         conf = self._folder / "conf"
         (conf / "enabled_plugins").write_text("[rabbitmq_management].\n")
-        (conf / "rabbitmq.conf").write_text(CONFIGURATION.format(amqp=self.port, management=self.management_port))
+        (conf / "rabbitmq.conf").write_text(CONFIGURATION.format(amqp=self.port, management=self.management_port) + self._more)
         console = (self._folder / "log" / "console").open("wb")
         self._process = subprocess.Popen(
             [self._sbin / "rabbitmq-server"],
