@@ -7,9 +7,10 @@ import logging
 from contextlib import suppress
 
 from worker.config import Settings
-from worker.core.errors import LedgerError
+from worker.core.errors import BrokerError, LedgerError
 from worker.flow import Flow
 from worker.ledger import Store
+from worker.letters import Letters
 from worker.metrics import Metrics
 from worker.ports import Clock
 from worker.process import Process
@@ -19,6 +20,7 @@ log = logging.getLogger("worker.chores")
 
 DUE_S = 1.0
 GAUGES_S = 2.0
+LETTERS_S = 5.0
 PRUNE_S = 3600.0
 MOST_DUE = 64
 DAY_US = 86_400 * 1_000_000
@@ -49,6 +51,17 @@ async def gauges(metrics: Metrics, process: Process, intake: Intake, store: Stor
         with suppress(LedgerError):
             metrics.ledger_work_orders(await store.work_orders())
         await clock.sleep(GAUGES_S)
+
+
+async def letters(metrics: Metrics, written: Letters, intake: Intake, queue: str, clock: Clock) -> None:
+    """Keeps the gauges of the dead letters true: the queue tells when there are none any more."""
+    while True:
+        with suppress(BrokerError):
+            if await intake.depth(queue) == 0:
+                written.emptied()
+        for reason, count, age in written.shown(clock.now()):
+            metrics.letters(reason, count, age)
+        await clock.sleep(LETTERS_S)
 
 
 async def prune(store: Store, clock: Clock, settings: Settings) -> None:

@@ -26,7 +26,7 @@ from worker.round import Job, Round
 class Conclusion(msgspec.Struct, frozen=True):
     """How an event ended, with the task, the names of the calls made for its work order, and the number of requests.
 
-    `tied`: another event of the work order has the same time and sequence. `merged`: the events that shared the round.
+    `tied`: another event of the work order has the same time and sequence. `spared`: it needed no round of its own.
     """
 
     outcome: Outcome
@@ -34,7 +34,7 @@ class Conclusion(msgspec.Struct, frozen=True):
     calls: tuple[str, ...] = ()
     attempts: int = 0
     tied: bool = False
-    merged: int = 1
+    spared: bool = False
 
 
 class Halted(Exception):
@@ -272,9 +272,9 @@ class Reconciler:
         await self._ledger.commit(round.knowledge(complete=ending is None), lines)
         return [
             Conclusion(
-                outcome, round.task_id, tuple(round.calls), round.attempts, tied(job.stamp, round.order.record), len(round.jobs)
+                outcome, round.task_id, tuple(round.calls), round.attempts, tied(job.stamp, round.order.record), spared=place > 0
             )
-            for job, outcome in zip(round.jobs, outcomes, strict=True)
+            for place, (job, outcome) in enumerate(zip(round.jobs, outcomes, strict=True))
         ]
 
     def _due_line(self, round: Round, ending: Outcome | None, now: int) -> Happened:

@@ -124,6 +124,8 @@ class Service:
         self._stop = stop
         self._clock = WallClock()
         self._topology = topology_of(settings)
+        self._connected_before = False
+        self._watch = Watch(metrics)
         self.flow: Flow
         self.process: Process
 
@@ -195,7 +197,7 @@ class Service:
             reconciler=reconciler,
             publisher=publisher,
             clock=clock,
-            observer=Watch(self._metrics),
+            observer=self._watch,
             trouble=self.flow.trouble,
         )
         self._control = client.control
@@ -237,6 +239,9 @@ class Service:
         await (rabbit.declare if self._settings.worker_declare else rabbit.verify)(connection, self._topology)
         await self._hold_solo(connection)
         self._metrics.broker_connected(on=True)
+        if self._connected_before:
+            self._metrics.broker_reconnected()
+        self._connected_before = True
         log.info("connected to RabbitMQ %s at %s", connection.version, connection.where)
 
     async def _hold_solo(self, connection: rabbit.Connection) -> None:
@@ -263,6 +268,7 @@ class Service:
                 chores.gauges(
                     self._metrics, self.process, self._intake, self._store, self._clock, self._settings.worker_max_in_flight
                 ),
+                chores.letters(self._metrics, self._watch.letters, self._intake, self._topology.dead, self._clock),
                 chores.prune(self._store, self._clock, self._settings),
             )
         ]

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol, get_args
 
 from worker.core.outcome import Applied, Dead, Failure, OutcomeName, Reason, Waiting, WaitKind, name
+from worker.letters import Letters
 from worker.ports import Delivery
 from worker.process import Taken
 from worker.reconcile import Conclusion
@@ -37,6 +38,7 @@ class Watch:
         self._meter = meter
         self._held = 0
         self._unsettled = Unsettled()
+        self.letters = Letters()
 
     def received(self, delivery: Delivery) -> None:
         """A message was taken from the broker."""
@@ -57,9 +59,10 @@ class Watch:
             self._meter.event_applied(taken.identity.type, at + seconds - published)
         if isinstance(outcome, Dead):
             self._meter.letter_buried(outcome.failure.reason)
+            self.letters.wrote(outcome.failure.reason, at)
         if conclusion.tied:
             self._meter.stamp_tie(taken.source)
-        if conclusion.merged > 1:
+        if conclusion.spared:
             self._meter.coalesced(1)
         if taken.event is not None and taken.event.unknown_fields:
             self._meter.unknown_fields(taken.source, len(taken.event.unknown_fields))

@@ -26,6 +26,7 @@ LAYERS: Mapping[str, int] = {
             "lanes",
             "unsettled",
             "clock",
+            "letters",
         ),
         2,
     ),

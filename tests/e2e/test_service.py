@@ -105,10 +105,11 @@ async def test_cut_connections_lose_nothing_and_late_acknowledgements_are_counte
     await publish_all(vhost.url, [event("created", f"WO-{number}", name="x") for number in range(400)])
     # When the connections are cut as soon as the management knows of them
     await eventually(lambda: len(ditio.sandbox.state.tasks) > 20)
-    await eventually(lambda: vhost.close_connections() > 0 or len(ditio.sandbox.state.tasks) == 400)
+    await eventually(lambda: vhost.close_connections() > 0, what="connections are cut")
     # Then
     await eventually(lambda: len(ditio.sandbox.state.tasks) == 400, 60, what="all are applied")
     await worker.ready()
+    assert worker.metric("broker_reconnects_total") >= 1
     await eventually(lambda: vhost.depth(*QUEUES) == 0, 60)
     assert len({task["externalId"] for task in ditio.sandbox.state.tasks.values()}) == 400
 
@@ -184,6 +185,16 @@ async def test_the_metrics_tell_what_happened(worker: WorkerProcess, vhost: Vhos
     await eventually(lambda: worker.metric("consumer_active") == 1 and worker.metric("broker_connected") == 1)
     await eventually(lambda: worker.metric("ledger_work_orders") == 1)
     assert worker.get("/livez").startswith("200")
+
+
+async def test_the_gauge_of_dead_letters_rises_and_falls_with_the_queue(worker: WorkerProcess, vhost: Vhost) -> None:
+    worker.start()
+    await worker.ready()
+    await publish_all(vhost.url, [Message(b"{"), Message(b"[")])
+    await eventually(lambda: worker.metric("dead_letters", reason="invalid-event") == 2, what="two letters")
+    assert len(vhost.take("workorders.dead")) == 2
+    await eventually(lambda: worker.metric("dead_letters", reason="invalid-event") == 0, what="none is left")
+    assert worker.metric("dead_letters_total", reason="invalid-event") == 2
 
 
 @pytest.mark.parametrize("person_id", ["identityId", "companyProfileId"])

@@ -14,6 +14,7 @@ from worker.core.message import Message
 from worker.ports import Clock
 from worker.rabbit.connection import Access, Channel, Connection, connect
 from worker.rabbit.convert import message_of
+from worker.rabbit.declare import depth
 
 
 class Delivery:
@@ -98,6 +99,13 @@ class Intake:
             raise
         self._connection = connection
         return connection
+
+    async def depth(self, queue: str) -> int:
+        """How many messages are ready in a queue. Raises BrokerError, also when there is no connection."""
+        if self._connection is None or not self._connection.is_open:
+            raise BrokerError("there is no connection to the broker")
+        ready, _ = await depth(self._connection, queue)
+        return ready
 
     async def start(self) -> None:
         """Connects if need be, and begins to take. Raises BrokerError; the next start then makes and prepares a new connection."""
