@@ -225,6 +225,7 @@ class Reconciler:
             # Children, hours or mass haul block it, says Ditio; deactivating is its own advice.
             round.attempts += error.attempts
             round.calls.append("task_delete")
+            round.note = f"not deleted but deactivated: {error.detail}"
             round.policy = msgspec.structs.replace(round.policy, on_delete="deactivate")
             return
         round.done(call, reply)
@@ -305,7 +306,7 @@ def _line(round: Round, job: Job, outcome: Outcome, now: int) -> Happened:
     event = job.event
     return Happened(
         now, name(outcome), event.source, event.id, event.type.value, event.time.rfc3339(), job.stamp.first_seen,
-        _detail(outcome), tuple(round.calls), dict(round.before),
+        _detail(outcome) or round.note, tuple(round.calls), dict(round.before),
     )  # fmt: skip
 
 

@@ -74,6 +74,7 @@ class Round:
         self.sent: set[str] = set()
         self.before: dict[str, Value] = {}
         self.afresh = False
+        self.note = ""
         self.withheld: list[list[Withheld]] = [list(job.event.withheld) for job in jobs]
         self.heard([{} for _ in jobs])
 

@@ -409,6 +409,9 @@ class TestDeleting:
         (end,) = await rig.run(job(2, EventType.DELETED))
         assert end.outcome == Applied()
         assert end.calls == ("task_delete", "task_update")
+        assert (await rig.ledger.history(rig.key))[-1].detail.startswith(
+            "not deleted but deactivated: task_delete: Ditio answered 400"
+        )
         assert rig.task()["active"] is False
 
 
