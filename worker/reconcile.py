@@ -7,7 +7,7 @@ load ─► resolve references ─► find the task ─► call … call ─► 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -52,7 +52,8 @@ class Culprit(Exception):
 class Reconciler:
     """Carries out rounds. The caller sees to it that a work order has one round at a time.
 
-    `resend` sends what is confirmed already, too. Every method raises Outage and LedgerError.
+    `resend` sends what is confirmed already, too. `derive` gives the id that a new task is to have (None: Ditio chooses); a look-up
+    by that id then takes the place of waiting out a doubt. Every method raises Outage and LedgerError.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Reconciler:
         policy: Policy = Policy(),
         window: Window = Window(),
         resend: bool = False,
+        derive: Callable[[Key], str] | None = None,
     ) -> None:
         self._ledger = ledger
         self._ditio = ditio
@@ -73,6 +75,7 @@ class Reconciler:
         self._policy = policy
         self._window = window
         self._resend = resend
+        self._derive = derive
 
     async def reconcile(self, project: Project, key: Key, jobs: Sequence[Job]) -> Sequence[Conclusion]:
         """Applies events, all together if Ditio lets it be, and tells how each ended. Without any: what is due."""
@@ -143,7 +146,7 @@ class Reconciler:
         known = round.task_id
         if not await self._look_up(round) and known is not None:
             task = await self._ditio.task_by_id(known)
-            if task is not None and (task.get("projectId"), task.get("externalId")) == (round.project.id, round.external_id):
+            if task is not None and round.is_of(task):
                 round.adopt(task)
         if round.doubt is Doubt.OVER:
             round.settle_doubt(0)
@@ -178,7 +181,11 @@ class Reconciler:
             raise
 
     async def _create(self, round: Round, call: Create) -> None:
-        if round.in_doubt:
+        if self._derive is not None:
+            if (round.in_doubt or round.rejected) and await self._look_up_derived(round):
+                return
+            call = Create(call.external_id, {"id": self._derive(round.order.key), **call.values})
+        elif round.in_doubt:
             raise Halted(_settling("a request that was given up may still create this work order", round.rejected))
         if round.rejected is not None:
             raise Halted(Dead(round.rejected))
@@ -201,10 +208,21 @@ class Reconciler:
             raise Halted(_settling("Ditio has accepted this work order, but does not show it yet"))
         round.settle_doubt(before)
 
+    async def _look_up_derived(self, round: Round) -> bool:
+        """Whether a task with the derived id is there, which is then adopted."""
+        if self._derive is None:
+            return False
+        task = await self._ditio.task_by_id(self._derive(round.order.key))
+        if task is None or not round.is_of(task):
+            return False
+        round.adopt(task)
+        self._resolver.created(round.order.key, str(task["id"]))
+        return True
+
     async def _refused_create(self, round: Round, error: Refused, before: float) -> None:
         """A task that exists already may be why; an index that lags may hide it until the doubt is over."""
         may_exist = error.status in (400, 409)
-        if may_exist and await self._look_up(round, listed=True):
+        if may_exist and (await self._look_up_derived(round) or await self._look_up(round, listed=True)):
             round.attempts += error.attempts
             round.settle_doubt(before)
             return

@@ -107,6 +107,10 @@ class Round:
             won = frozenset[str]().union(*(winners(each, self.merged) for each in self.said))
             self.shown = Shown({name: value for name, value in self.shown.values.items() if name not in won})
 
+    def is_of(self, task: Task) -> bool:
+        """Whether a task is exactly this work order's."""
+        return (task.get("projectId"), task.get("externalId")) == (self.project.id, self.external_id)
+
     def adopt(self, task: Task) -> None:
         """This is the task of the work order, as Ditio shows it now."""
         self.task_id = str(task["id"])

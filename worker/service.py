@@ -17,6 +17,7 @@ from worker import health as health_pages
 from worker import log as logs
 from worker.clock import WallClock
 from worker.config import Settings
+from worker.core.client_id import client_id
 from worker.core.doubt import Window
 from worker.core.errors import BrokerError, Outage, PauseCause, WorkerError
 from worker.core.plan import Policy
@@ -168,6 +169,7 @@ class Service:
             policy=Policy(settings.worker_on_delete, settings.worker_create_active, settings.worker_create_only_fields),
             window=Window(settings.ditio_timeout_s, settings.ditio_settle_s),
             resend=settings.worker_resend,
+            derive=self._derived if settings.ditio_client_ids else None,
         )
         intake = Intake(
             access,
@@ -203,6 +205,9 @@ class Service:
         self._control = client.control
         self._observer = observer
         observer.on_skew = self.flow.trouble
+
+    def _derived(self, key: Key) -> str:
+        return client_id(self._settings.ditio_company_id, key.project_id, key.external_id)
 
     def _lost(self, error: BrokerError) -> None:
         self.flow.trouble(error)

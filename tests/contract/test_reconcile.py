@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from tests.ledger.conftest import StoppedClock
 from tests.support.reconciling import client
 from worker.api import Client
+from worker.core.client_id import client_id
 from worker.core.doubt import Window
 from worker.core.errors import Outage
 from worker.core.event import Event, EventType, ProjectRef, Reference, Withheld
@@ -49,7 +50,9 @@ class Watched:
 class Rig:
     """Everything that reconciles one work order, on a clock that stands."""
 
-    def __init__(self, server: Server, api: Client, clock: StoppedClock, policy: Policy) -> None:
+    def __init__(
+        self, server: Server, api: Client, clock: StoppedClock, policy: Policy, derive: Callable[[Key], str] | None = None
+    ) -> None:
         self.server, self.clock = server, clock
         self.state = server.sandbox.state
         self.project_id = next(each for each in self.state.projects.values() if each["projectNumber"] == "P-2026-001")["id"]
@@ -64,7 +67,7 @@ class Rig:
             self.ditio, known, company_id=server.sandbox.options.company_id, person_id="identityId", absent_s=1,
             now=clock.monotonic, observe=lambda kind, result: None,
         )  # fmt: skip
-        self.reconciler = Reconciler(self.ledger, self.ditio, self.lookups, clock, policy=policy, window=WINDOW)
+        self.reconciler = Reconciler(self.ledger, self.ditio, self.lookups, clock, policy=policy, window=WINDOW, derive=derive)
 
     async def run(self, *jobs: Job) -> list[Conclusion]:
         """One round, or one for each event where Ditio refuses them together."""
@@ -96,7 +99,12 @@ def policy() -> Policy:
 
 
 @pytest.fixture
-async def rig(policy: Policy) -> AsyncIterator[Rig]:
+def derive() -> Callable[[Key], str] | None:
+    return None
+
+
+@pytest.fixture
+async def rig(policy: Policy, derive: Callable[[Key], str] | None) -> AsyncIterator[Rig]:
     async with AsyncExitStack() as stack:
         clock = StoppedClock()
         server = await serve(Options(), clock=clock.now)
@@ -104,7 +112,7 @@ async def rig(policy: Policy) -> AsyncIterator[Rig]:
         seed(server.sandbox)
         server.sandbox.state.templates.clear()
         api = await stack.enter_async_context(client(server, timeout_s=0.3))
-        yield Rig(server, api, clock, policy)
+        yield Rig(server, api, clock, policy, derive)
 
 
 def job(
@@ -413,6 +421,46 @@ class TestDeleting:
             "not deleted but deactivated: task_delete: Ditio answered 400"
         )
         assert rig.task()["active"] is False
+
+
+class TestClientIds:
+    """DITIO_CLIENT_IDS=true."""
+
+    @pytest.fixture
+    def derive(self) -> Callable[[Key], str]:
+        return lambda key: client_id("c", key.project_id, key.external_id)
+
+    async def test_a_new_task_has_the_derived_id(self, rig: Rig) -> None:
+        assert await rig.outcome(job(name="a")) == Applied()
+        assert rig.task()["id"] == client_id("c", rig.project_id, "WO-1")
+
+    async def test_in_doubt_the_derived_id_is_looked_up_instead_of_waiting(self, rig: Rig) -> None:
+        # Given a creation whose answer was lost, and that look-ups by key do not show
+        rig.fault(operation="task_create", drop="after")
+        assert isinstance(await rig.outcome(job(name="a")), Waiting)
+        rig.state.seen_at[rig.task()["id"]] = rig.clock.at + 999
+        # Then
+        assert await rig.outcome(job(2, name="b")) == Applied()
+        assert rig.task()["name"] == "b"
+        assert rig.requests("task_create") == 1
+
+    async def test_a_request_that_arrives_late_collides_with_the_second_one(self, rig: Rig) -> None:
+        rig.server.sandbox.options = rig.server.sandbox.options.changed({"duplicate": "allow"})
+        rig.fault(operation="task_create", late_s=20)
+        assert isinstance(await rig.outcome(job(name="a")), Waiting)
+        assert await rig.outcome(job(name="a")) == Applied()
+        rig.clock.at += 25
+        rig.server.sandbox.settle_late()
+        assert rig.task()["name"] == "a", "one task, though this Ditio lets twins be"
+
+    async def test_an_id_that_exists_is_adopted(self, rig: Rig) -> None:
+        # Given a task with the derived id that look-ups by key do not show
+        task_id = client_id("c", rig.project_id, "WO-1")
+        rig.state.put({**_defaults(), "id": task_id, "companyId": "c", "projectId": rig.project_id, "externalId": "WO-1"})
+        rig.state.seen_at[task_id] = rig.clock.at + 999
+        # Then
+        assert await rig.outcome(job(name="a")) == Applied()
+        assert rig.task()["name"] == "a"
 
 
 async def test_history_tells_what_was_done_and_what_stood_before(rig: Rig) -> None:
