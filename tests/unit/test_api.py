@@ -290,7 +290,7 @@ async def test_a_replacement_never_starts_from_another_task(api: Client, ditio: 
 
 async def test_an_answer_that_trickles_is_given_up_when_the_time_of_the_whole_request_is_over(api: Client, ditio: Ditio) -> None:
     ditio.script = [trickles]
-    with pytest.raises(UnknownOutcome, match="within 0.5 s"):
+    with pytest.raises(UnknownOutcome, match=r"within 0\.5 s"):
         await api.send(CREATE, PROJECT)
     assert ditio.observed[-1] == ("task_create", None)
 
@@ -493,6 +493,21 @@ async def test_what_is_sent_is_what_the_page_documents(api: Client, ditio: Ditio
 async def test_deleting_what_is_gone_is_a_success(api: Client, ditio: Ditio) -> None:
     ditio.script = [says(404)]
     assert (await api.send(Delete("t-1"), PROJECT)).task is None
+
+
+async def test_that_a_task_to_be_deleted_is_gone_is_believed_only_while_the_control_read_succeeds(
+    api: Client, ditio: Ditio
+) -> None:
+    ditio.script, ditio.control = [says(404)], 503
+    with pytest.raises(Outage):
+        await api.send(Delete("t-1"), PROJECT)
+
+
+async def test_a_replacement_that_is_refused_counts_the_read_before_it(api: Client, ditio: Ditio) -> None:
+    ditio.script = [says(200, SHOWN), says(400)]
+    with pytest.raises(Refused) as error:
+        await api.send(Replace("t-1", {"name": "b"}), PROJECT)
+    assert error.value.attempts == len(ditio.seen) == 2
 
 
 @pytest.mark.parametrize(

@@ -20,15 +20,20 @@ class Gate:
 
     async def passed(self) -> None:
         """Returns when a request may start. Raises Outage when that is too far off."""
+        await self._quiet_over()
+        if not self._gap:
+            return
+        start = max(self._next, self._clock.monotonic())
+        self._next = start + self._gap
+        await self._clock.sleep(max(0.0, start - self._clock.monotonic()))
+        await self._quiet_over()  # Ditio may have asked for it meanwhile
+
+    async def _quiet_over(self) -> None:
         while (wait := self._quiet_until - self._clock.monotonic()) > 0:
             if wait > LONGEST_S:
                 raise Outage("circuit", f"Ditio asks for {wait:.0f} s without requests (429)")
             # A little apart, so that those who waited do not all start at once.
             await self._clock.sleep(wait * (1 + 0.1 * self._clock.chance()))
-        if self._gap:
-            start = max(self._next, self._clock.monotonic())
-            self._next = start + self._gap
-            await self._clock.sleep(max(0.0, start - self._clock.monotonic()))
 
     def quiet(self, seconds: float) -> None:
         """No request starts for so long."""

@@ -8,10 +8,7 @@ connection refused ─► NotSent      timeout, broken connection, 408, 5xx ─�
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Literal, Protocol, TypeAlias
 
 import httpx
@@ -19,17 +16,20 @@ import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 
 from worker.api.gate import LONGEST_S, Gate
+from worker.api.response import LONGEST_TEXT, http_date, retry_after, said, without
 from worker.core.backoff import full_jitter
 from worker.core.errors import ApiError, Missing, NotSent, Outage, Refused, UnknownOutcome
 from worker.ports import Clock, OperationName
 
 RetryCause: TypeAlias = Literal["connect", "timeout", "protocol", "server", "throttled", "unauthorized"]
 
+Starting: TypeAlias = Callable[[], Awaitable[None]]
+"""What must be done before a request goes out."""
+
 ATTEMPTS = 3
 RETRY_BASE_S = 0.25
 RETRY_CAP_S = 4.0
 LARGEST_ANSWER = 64 * 1_048_576
-LONGEST_TEXT = 2_000
 
 
 class Access(msgspec.Struct, frozen=True):
@@ -46,6 +46,10 @@ class Access(msgspec.Struct, frozen=True):
     ca_file: str | None = None
     proxy: str | None = None
     no_proxy: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Without the proxy, whose address may hold a password."""
+        return f"Access({self.api_base!r}, client_id={self.client_id!r}, company_id={self.company_id!r})"
 
 
 class Observer(Protocol):
@@ -105,10 +109,12 @@ class Http:
         body: Mapping[str, object] | None = None,
         *,
         repeatable: bool = True,
+        starting: Starting | None = None,
     ) -> Answer:
         """Makes a request, again where it helps. `repeatable`: also when it may have been received.
 
-        Raises NotSent, UnknownOutcome, Refused, Missing, Unauthorized, Outage.
+        `starting` is awaited each time immediately before the request goes out, when all waiting is over.
+        Raises NotSent, UnknownOutcome, Refused, Missing, Unauthorized, Outage, and what `starting` raises.
         """
         content = None if body is None else msgspec.json.encode(body)
         errors: list[ApiError] = []
@@ -117,7 +123,7 @@ class Http:
             if errors:
                 self._observer.retry(_cause(errors[-1]))
             try:
-                return await self._attempt(operation, method, path, content)
+                return await self._attempt(operation, method, path, content, starting)
             except ApiError as error:
                 errors.append(error)
                 raise
@@ -154,12 +160,16 @@ class Http:
     def _jittered(self, attempt: int) -> float:
         return full_jitter(attempt, base=RETRY_BASE_S, cap=RETRY_CAP_S, chance=self._clock.chance())
 
-    async def _attempt(self, operation: OperationName, method: str, path: str, content: bytes | None) -> bytes:
+    async def _attempt(
+        self, operation: OperationName, method: str, path: str, content: bytes | None, starting: Starting | None
+    ) -> bytes:
         """One attempt; throttling and one stale token do not count as attempts of their own."""
         began, renewed, round = self._clock.monotonic(), False, 0
         while True:
             await self._gate.passed()
             token = await self._tokens.get()
+            if starting is not None:
+                await starting()
             try:
                 return await self._once(operation, method, path, content, token)
             except Throttled as throttled:
@@ -186,7 +196,7 @@ class Http:
         status, answered, body = await timed(self._client, request, operation, self._timeout_s, self._clock, self._observer)
         if 200 <= status < 300:
             return body
-        raise _refusal(operation, status, answered, body)
+        raise _refusal(operation, status, answered, without(token, body), self._clock.now())
 
 
 async def timed(
@@ -207,7 +217,7 @@ async def timed(
             finally:
                 await response.aclose()
         status = response.status_code
-        if (date := _http_date(response.headers.get("Date"))) is not None:
+        if (date := http_date(response.headers.get("Date"))) is not None:
             observer.clock_ahead(date - clock.now())
         return status, response.headers, body
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
@@ -230,10 +240,10 @@ async def _read(response: httpx.Response) -> bytes:
     return b"".join(parts)
 
 
-def _refusal(operation: OperationName, status: int, headers: httpx.Headers, body: bytes) -> Exception:
+def _refusal(operation: OperationName, status: int, headers: httpx.Headers, body: bytes, now: float) -> Exception:
     """The error that an answer stands for: by its status alone, for the texts are in the user's language."""
     if status == httpx.codes.TOO_MANY_REQUESTS:
-        return Throttled(retry_after(headers.get("Retry-After")))
+        return Throttled(retry_after(headers.get("Retry-After"), now))
     text = body[: LONGEST_TEXT * 4].decode("utf-8", "replace")[:LONGEST_TEXT]
     detail = f"{operation}: Ditio answered {status}: {said(body) or 'without a word'}"
     if status in (401, 403):
@@ -243,44 +253,6 @@ def _refusal(operation: OperationName, status: int, headers: httpx.Headers, body
     if status == httpx.codes.REQUEST_TIMEOUT or not 400 <= status < 500:
         return UnknownOutcome(detail, status=status, response=text)
     return Refused(detail, status=status, response=text)
-
-
-def said(body: bytes) -> str:
-    """What an error's body says, in any of the shapes that Ditio documents; short."""
-    text = body[: LONGEST_TEXT * 4].decode("utf-8", "replace").strip()
-    try:
-        given = json.loads(text)
-    except (ValueError, RecursionError):
-        return " ".join(text.split())[:300]
-    if not isinstance(given, dict):
-        return " ".join(text.split())[:300]
-    message = given.get("message") or given.get("error_description") or given.get("error")
-    if isinstance(message, dict):
-        message = message.get("message")
-    fields = given.get("errors")
-    named = (
-        [f"{each.get('field')}: {each.get('message')}" for each in fields if isinstance(each, dict)]
-        if isinstance(fields, list)
-        else []
-    )
-    return "; ".join(str(each) for each in (message, *named) if each)[:300]
-
-
-def retry_after(given: str | None) -> float | None:
-    """Seconds of a Retry-After header, which holds seconds or a date."""
-    if given is None:
-        return None
-    if given.strip().isdigit():
-        return float(given)
-    date = _http_date(given)
-    return None if date is None else max(0.0, date - datetime.now(UTC).timestamp())
-
-
-def _http_date(given: str | None) -> float | None:
-    try:
-        return parsedate_to_datetime(given).timestamp() if given else None
-    except ValueError:
-        return None
 
 
 def _cause(error: ApiError) -> RetryCause:

@@ -5,12 +5,14 @@ Source: Ditio's public documentation, authentication (client credentials).
 
 from __future__ import annotations
 
-import asyncio
+from typing import Annotated
 
 import httpx
 import msgspec
 
-from worker.api.http import ATTEMPTS, RETRY_BASE_S, RETRY_CAP_S, Access, Observer, said, timed
+from worker.api.flight import SingleFlight
+from worker.api.http import ATTEMPTS, RETRY_BASE_S, RETRY_CAP_S, Access, Observer, timed
+from worker.api.response import said
 from worker.core.backoff import full_jitter
 from worker.core.errors import ApiError, Outage
 from worker.ports import Clock
@@ -23,7 +25,7 @@ EARLY_SHARE = 0.1
 class Grant(msgspec.Struct, frozen=True):
     """The identity server's answer."""
 
-    access_token: str
+    access_token: Annotated[str, msgspec.Meta(min_length=1)]
     expires_in: float = 1800
 
 
@@ -37,16 +39,13 @@ class TokenSource:
         self._observer = observer
         self._token = ""
         self._good_until = 0.0
-        self._asking = asyncio.Lock()
+        self._renewed = SingleFlight(self._renew)
 
     async def get(self) -> str:
         """A token that is good for a while. Raises Outage."""
-        if self._clock.monotonic() < self._good_until:
-            return self._token
-        async with self._asking:
-            if self._clock.monotonic() >= self._good_until:
-                await self._renew()
-            return self._token
+        if self._clock.monotonic() >= self._good_until:
+            await self._renewed()
+        return self._token
 
     def spoil(self, token: str) -> None:
         """This token was refused; if nobody has renewed it yet, the next request does."""
@@ -67,21 +66,22 @@ class TokenSource:
 
     async def _ask(self) -> Grant:
         """Raises ApiError for what may pass, Outage for what a person must mend."""
+        secret = self._access.client_secret()
         form = {
             "grant_type": "client_credentials",
             "client_id": self._access.client_id,
-            "client_secret": self._access.client_secret(),
+            "client_secret": secret,
             "scope": self._access.scope,
         }
         request = self._client.build_request("POST", f"{self._access.identity_base.rstrip('/')}/connect/token", data=form)
         status, _, body = await timed(self._client, request, "token", self._access.timeout_s, self._clock, self._observer)
         if 200 <= status < 300:
             try:
-                return msgspec.json.decode(body, type=Grant)
+                return msgspec.json.decode(body, type=Grant, strict=False)
             except msgspec.MsgspecError as error:
                 raise ApiError("token: the identity server's answer holds no token", status=status) from error
         if 400 <= status < 500 and status not in (408, 429):
-            sentence = f"the identity server refuses the client ({status}): {said(body) or 'without a word'}"
+            sentence = f"the identity server refuses the client ({status}): {said(body, secret) or 'without a word'}"
             raise Outage(
                 "credentials", f"{sentence}; check DITIO_CLIENT_ID, DITIO_CLIENT_SECRET, DITIO_SCOPE and the environment"
             )

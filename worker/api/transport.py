@@ -14,13 +14,17 @@ import httpx
 from aiohttp import (
     ClientConnectorError,
     ClientError,
+    ClientHandlerType,
     ClientHttpProxyError,
+    ClientOSError,
     ClientProxyConnectionError,
+    ClientRequest,
     ClientResponse,
     ClientSession,
     ClientTimeout,
     ConnectionTimeoutError,
     DummyCookieJar,
+    ServerDisconnectedError,
     ServerTimeoutError,
     TCPConnector,
 )
@@ -42,6 +46,7 @@ class Transport(httpx.AsyncBaseTransport):
             connector=connector,
             cookie_jar=DummyCookieJar(),
             auto_decompress=False,
+            middlewares=(_sent_once,),
             # All of a request's time is watched by the caller; only connecting, which is certain to have done nothing, ends here.
             timeout=ClientTimeout(total=None, sock_connect=connect_s),
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
@@ -72,6 +77,21 @@ class Transport(httpx.AsyncBaseTransport):
     def _proxy_for(self, host: str) -> str | None:
         direct = any(host == each or host.endswith(f".{each}") or each == "*" for each in self._no_proxy)
         return None if direct else self._proxy
+
+
+class Broken(ClientError):
+    """The connection broke after the request, or a part of it, was sent."""
+
+
+async def _sent_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Keeps aiohttp from sending a PUT or DELETE again by itself when a kept connection breaks: the first one may have been received,
+    and whoever asked must know that."""
+    try:
+        return await handler(request)
+    except ClientConnectorError:
+        raise
+    except (ClientOSError, ServerDisconnectedError) as error:
+        raise Broken(str(error) or type(error).__name__) from error
 
 
 class Body(httpx.AsyncByteStream):
