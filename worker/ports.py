@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
@@ -107,8 +107,11 @@ class Ditio(Protocol):
     Reads, and writes that may be repeated, are retried in place; a POST is not once it may have been received.
     """
 
-    async def send(self, call: Call, project: Project) -> Reply:
-        """Carries out a planned call. Create adds company and project ids; Replace reads the task, lays the values over it and PUTs it."""
+    async def send(self, call: Call, project: Project, *, starting: Callable[[], Awaitable[None]] | None = None) -> Reply:
+        """Carries out a planned call. Create adds company and project ids; Replace reads the task, lays the values over it and PUTs it.
+
+        `starting` is awaited each time that a creation goes out, immediately before it: what must be durable by then.
+        """
         ...
 
     async def control(self) -> None:

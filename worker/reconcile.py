@@ -190,9 +190,8 @@ class Reconciler:
         if round.rejected is not None:
             raise Halted(Dead(round.rejected))
         before = round.doubt_until
-        await self._raise_doubt(round)
         try:
-            reply = await self._ditio.send(call, round.project)
+            reply = await self._ditio.send(call, round.project, starting=lambda: self._raise_doubt(round))
         except (NotSent, Missing):
             round.settle_doubt(before)
             raise

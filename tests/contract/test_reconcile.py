@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -39,9 +39,13 @@ class Watched:
         self._key = key
         self.doubts: list[tuple[type[Call], float]] = []
 
-    async def send(self, call: Call, project: Project) -> Reply:
-        self.doubts.append((type(call), (await self._ledger.load(self._key)).doubt_until))
-        return await self._api.send(call, project)
+    async def send(self, call: Call, project: Project, *, starting: Callable[[], Awaitable[None]] | None = None) -> Reply:
+        async def begun() -> None:
+            assert starting is not None
+            await starting()
+            self.doubts.append((type(call), (await self._ledger.load(self._key)).doubt_until))
+
+        return await self._api.send(call, project, starting=begun if starting else None)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._api, name)
