@@ -12,7 +12,7 @@ import msgspec
 from worker.core.doubt import Doubt, Window, doubt
 from worker.core.event import Event, Withheld, said
 from worker.core.field import Value
-from worker.core.outcome import Dead, Failure, Outcome, Waiting, WaitKind
+from worker.core.outcome import Dead, Failure, Outcome, Waiting, WaitKind, name
 from worker.core.plan import (
     Call,
     Create,
@@ -51,6 +51,14 @@ class Job(msgspec.Struct, frozen=True):
     redelivered: bool = False
     last_chance: bool = False
     rejected: Failure | None = None
+
+
+class Halted(Exception):
+    """Everything in the round ends like this."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(name(outcome))
+        self.outcome = outcome
 
 
 class Round:
@@ -120,6 +128,11 @@ class Round:
         """Ditio has no task of this work order."""
         self.task_id = None
         self.shown = Shown()
+
+    def raise_doubt(self, window: Window, now: float) -> None:
+        """From now on a request may be on its way."""
+        self.doubt_until = window.raised(self.doubt_until, now)
+        self.doubt = Doubt.OPEN
 
     def settle_doubt(self, until: float) -> None:
         """A definite answer, or a look-up after its end, leaves this of the doubt."""
