@@ -15,7 +15,7 @@ from worker.core.errors import ApiError, Missing, NotSent, Refused, UnknownOutco
 from worker.core.outcome import Applied, Dead, Outcome, Unchanged, Waiting, name
 from worker.core.plan import Policy
 from worker.core.verdict import tied
-from worker.ports import Clock, Ditio, Happened, Key, Ledger, Project, Resolver
+from worker.ports import Clock, Ditio, Happened, Key, Ledger, Project, Resolver, WorkOrder
 from worker.references import refer
 from worker.round import Halted, Job, Round
 
@@ -81,7 +81,8 @@ class Reconciler:
     async def postpone(self, key: Key) -> None:
         """What is due for a work order cannot be done now: it is due again after a while."""
         order = await self._ledger.load(key)
-        await self._ledger.commit(msgspec.structs.replace(order, doubt_until=self._window.raised(0, self._ledger.now())))
+        later = self._window.raised(0, self._ledger.now())
+        await self._ledger.commit(msgspec.structs.replace(order, doubt_until=later if order.doubt_until else 0.0, owed_at=later))
 
     async def _together(self, project: Project, key: Key, jobs: Sequence[Job]) -> Sequence[Conclusion]:
         order = await self._ledger.load(key)
@@ -133,8 +134,10 @@ class Reconciler:
         now = int(self._clock.now() * 1_000_000)
         lines = [_line(round, job, outcome, now) for job, outcome in zip(round.jobs, outcomes, strict=True)]
         if not round.jobs:
-            lines = [self._due_line(round, ending, now)]
-        await self._ledger.commit(round.knowledge(complete=ending is None), lines)
+            lines = [_due_line(round, ending, now)]
+        await self._ledger.commit(
+            self._kept(round, ending), lines, paid=ending is None or (isinstance(ending, Dead) and not round.jobs)
+        )
         return [
             Conclusion(
                 outcome, round.task_id, tuple(round.calls), round.attempts, tied(job.stamp, round.order.record), spared=place > 0
@@ -142,15 +145,26 @@ class Reconciler:
             for place, (job, outcome) in enumerate(zip(round.jobs, outcomes, strict=True))
         ]
 
-    def _due_line(self, round: Round, ending: Outcome | None, now: int) -> Happened:
-        """The line of due work; what could not be done is due again after a while, what Ditio refuses is not."""
-        if isinstance(ending, Waiting):
-            round.doubt_until = self._window.raised(0, self._ledger.now())
-        elif isinstance(ending, Dead):
+    def _kept(self, round: Round, ending: Outcome | None) -> WorkOrder:
+        """What the ledger keeps. Due work that could not be done is due again after a while; what Ditio refuses of it is not."""
+        later = self._window.raised(0, self._ledger.now())
+        if not round.jobs and isinstance(ending, Waiting) and round.doubt_until:
+            round.doubt_until = later
+        elif not round.jobs and isinstance(ending, Dead):
             round.settle_doubt(0)
-        outcome = ending or (Applied() if round.sent else Unchanged())
-        detail = _detail(outcome) or "compared with Ditio, after a request that was given up could take effect no more"
-        return Happened(now, name(outcome), detail=detail, calls=tuple(round.calls), before=dict(round.before))
+        return msgspec.structs.replace(round.knowledge(complete=ending is None), owed_at=later)
+
+
+def _due_line(round: Round, ending: Outcome | None, now: int) -> Happened:
+    outcome = ending or (Applied() if round.sent else Unchanged())
+    cause = "what others have caused" if round.order.owed else "after a request that was given up could take effect no more"
+    return Happened(
+        now,
+        name(outcome),
+        detail=_detail(outcome) or f"compared with Ditio: {cause}",
+        calls=tuple(round.calls),
+        before=dict(round.before),
+    )
 
 
 def _line(round: Round, job: Job, outcome: Outcome, now: int) -> Happened:

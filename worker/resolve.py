@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, Protocol, TypeAlias, TypeVar
 
 from worker.cache import Cache
-from worker.core.errors import Absent, Ambiguous, Missing, Refused
+from worker.core.errors import Absent, Ambiguous, Elsewhere, Missing, Refused
 from worker.core.event import ProjectRef
 from worker.ports import Ditio, Key, Project, Task
 
@@ -70,6 +70,8 @@ class Lookups:
         project = await self._observed("project", self._projects, ref, lambda: self._find_project(ref))
         if project is None:
             raise Absent("project", f'Ditio has no project with the {_worded(ref)} "{ref.value}"')
+        if ref.kind != "id" and self._projects.peek(by_id := ProjectRef("id", project.id)) is None:
+            self._projects.put(by_id, project)  # for what is due in it
         return project
 
     async def person(self, employee_number: str, *, fresh: bool = False) -> str:
@@ -93,6 +95,18 @@ class Lookups:
         if parent is None:
             raise Absent("parent", f'project {_named(project)} has no work order "{external_id}" (yet)')
         return parent
+
+    async def in_project(self, project: Project, task_id: str) -> None:
+        """That a task is one of the project's. Raises Absent, Elsewhere, ApiError, Outage."""
+        task = await self._ditio.task_by_id(task_id)
+        if task is None:
+            raise Absent("parent", f'Ditio has no work order with the id "{task_id}"')
+        if task.get("projectId") != project.id:
+            raise Elsewhere(
+                "parent",
+                f'the work order "{task.get("externalId")}" ({task_id}) is in another project than {_named(project)}: '
+                "a parent must be in the project of its children",
+            )
 
     async def tasks(self, project: Project, external_id: str, *, listed: bool = False) -> Sequence[Task]:
         """The tasks of exactly this project and externalId, past every cache. Raises ApiError, Outage.
