@@ -50,10 +50,10 @@ class Calls:
             await self._raise_doubt(round)
             raise
 
-    async def look_up(self, round: Round, *, listed: bool = False) -> bool:
-        """Whether Ditio shows a task of this key, which is then adopted. Raises Halted when it shows several."""
+    async def look_up(self, round: Round, *, listed: bool = False, recent: bool = False) -> bool:
+        """Whether Ditio shows a task of this key, which is then adopted; see worker.ports.Resolver. Raises Halted when it shows several."""
         round.lost()
-        tasks = await self._resolver.tasks(round.project, round.external_id, listed=listed)
+        tasks = await self._resolver.tasks(round.project, round.external_id, listed=listed, recent=recent)
         if len(tasks) > 1:
             detail = twins("task", round.project, round.external_id, tasks).detail
             raise Halted(Dead(Failure("ambiguous", detail, "data.externalId")))
@@ -129,6 +129,8 @@ class Calls:
             round.policy = msgspec.structs.replace(round.policy, on_delete="deactivate")
             return
         round.done(call, reply)
+        if isinstance(call, Delete):
+            self._resolver.gone(round.order.key)
         if reply.lingering:
             round.doubt_until = self._window.raised(round.doubt_until, self._ledger.now())
 

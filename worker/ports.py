@@ -165,12 +165,19 @@ class Resolver(Protocol):
         """Past every cache. Raises Absent when there is no such task, Elsewhere when it is another project's."""
         ...
 
-    async def tasks(self, project: Project, external_id: str, *, listed: bool = False) -> Sequence[Task]:
-        """Past every cache: the tasks of exactly this project and externalId. `listed` also searches a listing of the project."""
+    async def tasks(self, project: Project, external_id: str, *, listed: bool = False, recent: bool = False) -> Sequence[Task]:
+        """The tasks of exactly this project and externalId, past every cache. `listed` also searches a listing of the project.
+
+        `recent`: a listing of the last minute will do, for a work order that is not known and not in doubt.
+        """
         ...
 
     def created(self, key: Key, task_id: str) -> None:
         """Tells of a task that was made or found, so that nobody goes on believing that it is missing."""
+        ...
+
+    def gone(self, key: Key) -> None:
+        """Tells of a task that was deleted, so that nobody goes on believing that it is there."""
         ...
 
 

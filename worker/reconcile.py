@@ -112,7 +112,7 @@ class Reconciler:
         if round.idle:
             return
         known = round.task_id
-        if not await self._calls.look_up(round) and known is not None:
+        if not await self._calls.look_up(round, recent=round.doubt is Doubt.NONE) and known is not None:
             task = await self._ditio.task_by_id(known)
             if task is not None and round.is_of(task):
                 round.adopt(task)

@@ -11,6 +11,7 @@ from typing import Literal, Protocol, TypeAlias, TypeVar
 from worker.cache import Cache
 from worker.core.errors import Absent, Ambiguous, Elsewhere, Missing, Refused
 from worker.core.event import ProjectRef
+from worker.listings import Listings
 from worker.ports import Ditio, Key, Project, Task
 
 LookupKind: TypeAlias = Literal["project", "task", "parent", "person"]
@@ -60,6 +61,7 @@ class Lookups:
         self._projects: Cache[ProjectRef, Project] = Cache(now, found_s=FOUND_S, absent_s=absent_s)
         self._index: Cache[None, Sequence[Project]] = Cache(now, found_s=min(LISTED_S, absent_s), absent_s=absent_s)
         self._people: Cache[str, str] = Cache(now, found_s=FOUND_S, absent_s=absent_s)
+        self._listings = Listings(ditio.tasks_of_project, now)
         self._parents: Cache[Key, str] = Cache(now, found_s=FOUND_S, absent_s=absent_s)
 
     async def project(self, ref: ProjectRef, *, fresh: bool = False) -> Project:
@@ -91,7 +93,9 @@ class Lookups:
             return known
         if fresh:
             self._parents.forget(key)
-        parent = await self._observed("parent", self._parents, key, lambda: self._find_parent(project, external_id))
+        parent = await self._observed(
+            "parent", self._parents, key, lambda: self._find_parent(project, external_id, recent=not fresh)
+        )
         if parent is None:
             raise Absent("parent", f'project {_named(project)} has no work order "{external_id}" (yet)')
         return parent
@@ -108,11 +112,14 @@ class Lookups:
                 "a parent must be in the project of its children",
             )
 
-    async def tasks(self, project: Project, external_id: str, *, listed: bool = False) -> Sequence[Task]:
+    async def tasks(self, project: Project, external_id: str, *, listed: bool = False, recent: bool = False) -> Sequence[Task]:
         """The tasks of exactly this project and externalId, past every cache. Raises ApiError, Outage.
 
-        `listed` asks by a listing of the project too where the look-up by key shows nothing.
+        `listed` asks by a listing of the project too where the look-up by key shows nothing; `recent`: one of the last minute will do.
         """
+        if recent and (known := await self._listings.find(Key(project.id, external_id))) is not None:
+            self._observe("task", "hit")
+            return known
         found = await self._by_key(project, external_id)
         if not found and (listed or project.number is None or _risky(project.number) or _risky(external_id)):
             found = _exactly(await self._ditio.tasks_of_project(project.id), project, external_id)
@@ -122,6 +129,11 @@ class Lookups:
     def created(self, key: Key, task_id: str) -> None:
         """Tells of a task that the worker has made or found."""
         self._parents.put(key, task_id)
+
+    def gone(self, key: Key) -> None:
+        """Tells of a task that the worker has deleted."""
+        self._parents.forget(key)
+        self._listings.gone(key)
 
     async def _by_key(self, project: Project, external_id: str) -> Sequence[Task]:
         if project.number is None or _dots(project.number) or _dots(external_id):
@@ -152,8 +164,8 @@ class Lookups:
         person_id = person.get(self._person_id)
         return person_id if isinstance(person_id, str) and person_id else None
 
-    async def _find_parent(self, project: Project, external_id: str) -> str | None:
-        tasks = await self.tasks(project, external_id)
+    async def _find_parent(self, project: Project, external_id: str, *, recent: bool) -> str | None:
+        tasks = await self.tasks(project, external_id, recent=recent)
         if len(tasks) > 1:
             raise twins("parent", project, external_id, tasks)
         return str(tasks[0]["id"]) if tasks else None
