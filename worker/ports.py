@@ -161,8 +161,8 @@ class Resolver(Protocol):
         """The id of the task of this project and externalId."""
         ...
 
-    async def in_project(self, project: Project, task_id: str) -> None:
-        """Past every cache. Raises Absent when there is no such task, Elsewhere when it is another project's."""
+    async def parent_name(self, project: Project, task_id: str, *, fresh: bool = False) -> str | None:
+        """The externalId of a task of this project (None: it has none). Raises Elsewhere when it is another project's."""
         ...
 
     async def tasks(self, project: Project, external_id: str, *, listed: bool = False, recent: bool = False) -> Sequence[Task]:

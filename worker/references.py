@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import assert_never
+
 from worker.core.errors import Absent, Ambiguous, Unresolved
-from worker.core.event import Reference, Withheld
+from worker.core.event import Event, Reference, Withheld
 from worker.core.field import PARENT, Value
 from worker.core.outcome import UNRESOLVED, Reason
 from worker.ports import Resolver
@@ -16,35 +19,38 @@ async def refer(round: Round, resolver: Resolver) -> None:
     round.withheld = [list(job.event.withheld) for job in round.jobs]
     for job, withheld in zip(round.jobs, round.withheld, strict=True):
         resolved: dict[str, Value] = {}
-        for field, reference in job.event.references.items():
+        for field, reference in _references(job.event).items():
             try:
                 resolved[field] = await _resolved(round, resolver, reference, fresh=round.afresh or job.last_chance)
             except Unresolved as error:
                 withheld.append(_withheld(error, field, reference))
-        if round.afresh:
-            withheld.extend(await _misplaced(round, resolver, job.event.values.get(PARENT)))
         found.append(resolved)
     round.heard(found)
     await _stand_under(round, resolver)
 
 
+def _references(event: Event) -> Mapping[str, Reference]:
+    """What must be looked up: also a parent that is named by its id, which must be there, in this project, and marked as one."""
+    task_id = event.values.get(PARENT)
+    if not isinstance(task_id, str):
+        return event.references
+    return {**event.references, PARENT: Reference("task", task_id, f"data.{PARENT}")}
+
+
 async def _resolved(round: Round, resolver: Resolver, reference: Reference, *, fresh: bool) -> Value:
-    """What the event says of a reference that is there: a person's id, or a parent by its externalId."""
-    if reference.kind == "person":
-        return await resolver.person(reference.key, fresh=fresh)
-    round.ids[reference.key] = await resolver.parent(round.project, reference.key, fresh=fresh)
-    return reference.key
-
-
-async def _misplaced(round: Round, resolver: Resolver, parent_id: Value) -> list[Withheld]:
-    """What keeps a parent back that the event names by its id: it is gone, or in another project."""
-    if not isinstance(parent_id, str):
-        return []
-    try:
-        await resolver.in_project(round.project, parent_id)
-    except Unresolved as error:
-        return [_withheld(error, PARENT, Reference("parent", parent_id, f"data.{PARENT}"))]
-    return []
+    """What the event says of a reference that is there: a person's id, or a parent by its externalId (by its id if it has none)."""
+    match reference.kind:
+        case "person":
+            return await resolver.person(reference.key, fresh=fresh)
+        case "parent":
+            round.ids[reference.key] = await resolver.parent(round.project, reference.key, fresh=fresh)
+            return reference.key
+        case "task":
+            name = await resolver.parent_name(round.project, reference.key, fresh=fresh) or reference.key
+            round.ids[name] = reference.key
+            return name
+        case _:
+            assert_never(reference.kind)
 
 
 async def _stand_under(round: Round, resolver: Resolver) -> None:

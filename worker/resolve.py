@@ -61,6 +61,7 @@ class Lookups:
         self._projects: Cache[ProjectRef, Project] = Cache(now, found_s=FOUND_S, absent_s=absent_s)
         self._index: Cache[None, Sequence[Project]] = Cache(now, found_s=min(LISTED_S, absent_s), absent_s=absent_s)
         self._people: Cache[str, str] = Cache(now, found_s=FOUND_S, absent_s=absent_s)
+        self._by_id: Cache[str, Task] = Cache(now, found_s=FOUND_S, absent_s=absent_s)
         self._listings = Listings(ditio.tasks_of_project, now)
         self._parents: Cache[Key, str] = Cache(now, found_s=FOUND_S, absent_s=absent_s)
 
@@ -100,17 +101,21 @@ class Lookups:
             raise Absent("parent", f'project {_named(project)} has no work order "{external_id}" (yet)')
         return parent
 
-    async def in_project(self, project: Project, task_id: str) -> None:
-        """That a task is one of the project's. Raises Absent, Elsewhere, ApiError, Outage."""
-        task = await self._ditio.task_by_id(task_id)
+    async def parent_name(self, project: Project, task_id: str, *, fresh: bool = False) -> str | None:
+        """The externalId of a task of the project (None: it has none). Raises Absent, Elsewhere, ApiError, Outage."""
+        if fresh:
+            self._by_id.forget(task_id)
+        task = await self._observed("parent", self._by_id, task_id, lambda: self._ditio.task_by_id(task_id))
         if task is None:
             raise Absent("parent", f'Ditio has no work order with the id "{task_id}"')
+        external_id = task.get("externalId")
         if task.get("projectId") != project.id:
             raise Elsewhere(
                 "parent",
-                f'the work order "{task.get("externalId")}" ({task_id}) is in another project than {_named(project)}: '
+                f'the work order "{external_id}" ({task_id}) is in another project than {_named(project)}: '
                 "a parent must be in the project of its children",
             )
+        return external_id if isinstance(external_id, str) and external_id else None
 
     async def tasks(self, project: Project, external_id: str, *, listed: bool = False, recent: bool = False) -> Sequence[Task]:
         """The tasks of exactly this project and externalId, past every cache. Raises ApiError, Outage.

@@ -216,6 +216,14 @@ async def test_a_parent_named_by_its_id_is_marked_too(rig: Rig) -> None:
     assert rig.task("WO-1")["isParent"] is True
 
 
+async def test_a_parent_that_no_event_ever_named_is_marked_when_it_is_named_by_its_id(rig: Rig) -> None:
+    rig.state.put({**_defaults(), "id": "a" * 24, "companyId": "c", "projectId": rig.project_id, "externalId": "WO-9"})
+    assert await rig.say("WO-2", parentActivityId="a" * 24) == Applied()
+    await rig.later(2)
+    assert rig.above("WO-2") == "WO-9"
+    assert rig.task("WO-9")["isParent"] is True
+
+
 async def test_the_children_of_a_parent_that_was_made_again_follow_it(rig: Rig) -> None:
     # Given
     await rig.say("WO-1", name="forelder")

@@ -37,10 +37,11 @@ class ProjectRef(msgspec.Struct, frozen=True):
 class Reference(msgspec.Struct, frozen=True):
     """Something that must be looked up before its Ditio field can be sent.
 
-    `kind` is `parent` or `person`; `key` the parent's externalId or the employee number; `path` where the event said it.
+    `kind` is `parent`, `person` or `task`; `key` the parent's externalId, the employee number, or the parent's id; `path` where the
+    event said it.
     """
 
-    kind: Literal["parent", "person"]
+    kind: Literal["parent", "person", "task"]
     key: str
     path: str
 
