@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.ledger.conftest import StoppedClock
-from tests.support.reconciling import client
+from tests.support.reconciling import client, reconciler
 from worker.api import Client
 from worker.core.doubt import Window
 from worker.core.event import Event, EventType, ProjectRef, Reference
@@ -19,10 +19,8 @@ from worker.core.field import Value
 from worker.core.outcome import Applied, Dead, Outcome, Unchanged, Waiting
 from worker.core.plan import Policy
 from worker.core.stamp import Instant
-from worker.ledger.memory import Contents, MemoryLedger
 from worker.ports import Key
 from worker.reconcile import Reconciler
-from worker.resolve import Lookups
 from worker.round import Job
 from worker.sandbox import Options, Server, serve
 from worker.sandbox.seed import seed
@@ -35,16 +33,7 @@ class Rig:
         self.server, self.clock = server, clock
         self.state = server.sandbox.state
         self.project_id = next(each for each in self.state.projects.values() if each["projectNumber"] == "P-2026-001")["id"]
-        self.ledger = MemoryLedger(Contents(), api_base="a", company_id="c", clock=clock)
-
-        async def known(key: Key) -> str | None:
-            return (await self.ledger.load(key)).task_id
-
-        self.lookups = Lookups(
-            api, known, company_id=server.sandbox.options.company_id, person_id="identityId", absent_s=1,
-            now=clock.monotonic, observe=lambda kind, result: None,
-        )  # fmt: skip
-        self.reconciler = Reconciler(self.ledger, api, self.lookups, clock, policy=policy, window=Window(10, 30))
+        self.reconciler, self.lookups, self.ledger = reconciler(api, server, policy, window=Window(10, 30), clock=clock)
         self.seconds = itertools.count(1)
         self.waiting: list[Job] = []
 

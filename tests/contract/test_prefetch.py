@@ -10,18 +10,16 @@ from typing import Any
 import pytest
 
 from tests.ledger.conftest import StoppedClock
-from tests.support.reconciling import client
+from tests.support.reconciling import client, reconciler
 from worker.api import Client
 from worker.core.event import Event, EventType, ProjectRef
 from worker.core.field import Value
 from worker.core.outcome import Applied, Superseded, Unchanged, Waiting, name
 from worker.core.plan import Policy
 from worker.core.stamp import Instant
-from worker.ledger.memory import Contents, MemoryLedger
 from worker.listings import GOOD_S, MANY
 from worker.ports import Key
 from worker.reconcile import Reconciler
-from worker.resolve import Lookups
 from worker.round import Job
 from worker.sandbox import Options, Server, serve
 from worker.sandbox.fields import defaults
@@ -37,20 +35,14 @@ class Rig:
     def __init__(self, server: Server, api: Client, clock: StoppedClock, policy: Policy = Policy()) -> None:
         self.server, self.clock = server, clock
         self.state = server.sandbox.state
-        company = server.sandbox.options.company_id
         for number in range(PROJECTS):
             project_id = f"{number:024x}"
-            self.state.projects[project_id] = {"id": project_id, "companyId": company, "projectNumber": f"P-{number}"}
-        self.ledger = MemoryLedger(Contents(), api_base="a", company_id="c", clock=clock)
-
-        async def known(key: Key) -> str | None:
-            return (await self.ledger.load(key)).task_id
-
-        self.lookups = Lookups(
-            api, known, company_id=company, person_id="identityId", absent_s=1, now=clock.monotonic,
-            observe=lambda kind, result: None,
-        )  # fmt: skip
-        self.reconciler = Reconciler(self.ledger, api, self.lookups, clock, policy=policy)
+            self.state.projects[project_id] = {
+                "id": project_id,
+                "companyId": server.sandbox.options.company_id,
+                "projectNumber": f"P-{number}",
+            }
+        self.reconciler, self.lookups, self.ledger = reconciler(api, server, policy, clock=clock)
 
     def exist(self, external_ids: Sequence[str], **values: Value) -> None:
         """Tasks that are in Ditio already."""
