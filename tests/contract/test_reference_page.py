@@ -403,7 +403,8 @@ async def test_the_workers_client_carries_out_all_twelve_operations(ditio: Ditio
     key, code = ditio.key(), ditio.key()
     async with open_api(ditio.access(), WallClock(), Unobserved()) as api:
         # POST, and the eight look-ups
-        made = await api.send(Create(key, {"name": "a", "externalDim01": code, "externalProjectNumber": external}), project)
+        values = {"name": "a", "workDescription": "x", "externalDim01": code, "externalProjectNumber": external}
+        made = await api.send(Create(key, values), project)
         (task,) = await api.tasks_by_number(number, key)
         task_id = str(task["id"])
         ditio.made.append(task_id)
@@ -423,6 +424,7 @@ async def test_the_workers_client_carries_out_all_twelve_operations(ditio: Ditio
         await api.send(Replace(task_id, {"name": "c", "workDescription": None}), project)
         changed = ditio.get(task_id)
         assert (changed["name"], changed["price"], changed["externalDim01"]) == ("c", 5.0, code)
+        assert not changed.get("workDescription")
         await api.send(Delete(task_id), project)
         # Nothing is there any more
         assert await api.task_by_number(number, key) is None

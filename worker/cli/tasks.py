@@ -134,8 +134,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 COMMAND = Command(
     summary="show tasks as Ditio has them, by each of its look-ups",
-    description="Asks Ditio, and changes nothing; only the DITIO_* settings are needed. The exit status is 3 when nothing matched.\n"
-    "`tasks show --help` and `tasks find --help` say more, and what json and jsonl look like.",
+    description="Asks Ditio, and changes nothing; only the DITIO_* settings are needed. `show` takes --id, and `find` one of:\n\n"
+    f"{COMBINATIONS}\n\n"
+    "Their own --help says more, and what the json and jsonl of --format look like. The exit status is 3 when nothing matched.",
     example="  ditio-worker tasks show --id 66a1b2c3d4e5f6a7b8c9d0e2\n"
     "  ditio-worker tasks find --project-number P-2026-001 --task-number WO-100 --all",
     execute=execute,
