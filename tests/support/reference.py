@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 
 from tests.support.secret import keep_secret
+from tests.support.waiting import POLL_S
 from worker.api import Access
 from worker.api.response import retry_after
 
@@ -26,6 +28,7 @@ GONE = (404,)
 DONE = (200, 204)
 API = "api/v4/integration"
 LONGEST_QUEUE = 10
+PATIENCE_S = 10.0
 UNTOLD_S = 1.0
 """How long a 429 that does not say so is waited out, in seconds."""
 
@@ -36,7 +39,7 @@ Thing = dict[str, Any]
 class Ditio:
     """What is asked for, made, and cleaned up again. `admin` is where the sandbox's admin pages are; a real Ditio has none."""
 
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)  # it holds the secret
     client: httpx.Client
     admin: str = ""
     project: Thing = field(default_factory=dict)
@@ -96,6 +99,15 @@ class Ditio:
         assert status in (*DONE, *GONE), answer
         return objects(answer) if status in DONE else []
 
+    def settled(self, path: str, task_id: str, *, there: bool = True) -> list[Thing]:
+        """What a look-up shows as soon as a work order is there, or is not: look-ups may lag behind."""
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            found = self.found(path)
+            if (task_id in [each["id"] for each in found]) == there or time.monotonic() > until:
+                return found
+            time.sleep(POLL_S)
+
     def change(self, method: str, task_id: str, body: Thing) -> Thing:
         """PUT or PATCH, and the work order afterwards."""
         status, answer = self.ask(method, f"tasks/{task_id}", body)
@@ -103,11 +115,11 @@ class Ditio:
         assert not objects(answer) or objects(answer)[0]["id"] == task_id
         return self.get(task_id)
 
-    def clean_up(self) -> None:
-        """Deletes what was made, the youngest first: children stand in the way of their parents."""
+    def clean_up(self) -> list[str]:
+        """Deletes what was made, the youngest first: children stand in the way of their parents. Returns what could not be."""
         left = [task_id for task_id in reversed(self.made) if self.ask("DELETE", f"tasks/{task_id}")[0] not in (*DONE, *GONE)]
         self.made.clear()
-        assert left == []
+        return left
 
     def access(self) -> Access:
         """How the worker's own client is let in."""
@@ -138,15 +150,18 @@ def opened(env: Mapping[str, str], admin: str = "", project_number: str = "") ->
         client.headers["Authorization"] = f"Bearer {keep_secret(granted.json()['access_token'])}"
         ditio = Ditio(env, client, admin)
         if project_number:
-            (ditio.project,) = ditio.found(f"projects/by-project-number/{project_number}")
+            found = ditio.found(f"projects/by-project-number/{quote(project_number, safe='')}")
+            assert found, f"there is no project {project_number}"
+            ditio.project = found[0]
         else:
             ditio.project = new_project(ditio)
         try:
             yield ditio
         finally:
-            ditio.clean_up()
+            left = ditio.clean_up()
             if not project_number:
                 assert ditio.ask("DELETE", f"projects/{ditio.project['id']}")[0] in DONE
+            assert left == []
 
 
 def new_project(ditio: Ditio) -> Thing:
