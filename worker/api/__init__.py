@@ -9,5 +9,6 @@ segment    keys as parts of a path                             response  what an
 from worker.api.client import Client, open_api
 from worker.api.http import Access, Observer
 from worker.api.segment import safe_in_path
+from worker.api.token import NoToken
 
-__all__ = ["Access", "Client", "Observer", "open_api", "safe_in_path"]
+__all__ = ["Access", "Client", "NoToken", "Observer", "open_api", "safe_in_path"]
