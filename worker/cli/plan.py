@@ -36,7 +36,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
     found = events(arguments.files, terminal.stdin or sys.stdin.buffer)
     if not found:
-        terminal.complain("there is no event in it")
+        terminal.complain("there is no event to plan")
         return NOTHING
     try:
         entries = asyncio.run(_planned(found, settings, terminal))
