@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from worker.core.outcome import Applied, Dead, Superseded, Waiting
 from worker.core.rehearsed import Rehearsed
 from worker.ledger import LedgerRefused, open_known
 from worker.sandbox import Server
+from worker.sandbox.sandbox import WRITES
 
 MORNING, NOON, EVENING = "2026-03-15T08:00:00Z", "2026-03-15T12:00:00Z", "2026-03-15T18:00:00Z"
 
@@ -36,16 +38,60 @@ def with_settings(ditio: Server, tmp_path: Path) -> Opened:
     return lambda **environ: stage(ditio, tmp_path, environ)
 
 
+WRITTEN: Mapping[str, list[str]] = {
+    "create": ["task_create"], "update": ["task_update"], "replace": ["task_replace"], "delete": ["task_delete"],
+    "deactivate": ["task_update"], "unchanged": [],
+}  # fmt: skip
+"""The writes that each action is."""
+
+
 async def as_rehearsed(on: Stage, external_id: str, message: Message) -> Rehearsed:
-    """Rehearses an event, handles it, and asserts that Ditio then holds what the rehearsal said."""
+    """Rehearses an event, handles it, and asserts that the worker then did what the rehearsal said, and nothing else."""
     rehearsed, before = await on.one(message), dict(on.task(external_id))
+    on.server.sandbox.counts.clear()
     await on.handle(message)
     after = on.task(external_id)
+    written = sorted(name for name, _ in on.server.sandbox.counts if name in WRITES)
+    assert written == WRITTEN[rehearsed.action] or (rehearsed.action == "unchanged" and before == after)
     told = {name: then for name, (_, then) in changes(rehearsed).items()}
-    really = {name: after.get(name) for name in after if before and before.get(name) != after.get(name)}
+    held = {name: now for name, (now, _) in changes(rehearsed).items() if before}
+    changed = {name for name in after if before and before[name] != after[name]}
     assert {name: after[name] for name in told} == told
-    assert not before or told == really or rehearsed.action == "delete"
+    assert {name: before[name] for name in held} == held
+    assert not before or not after or changed == set(told)
     return rehearsed
+
+
+# --- every kind of event, on every kind of task
+
+
+SAID: Mapping[str, dict[str, Any]] = {
+    "updated": {"name": "b", "price": 8, "startDate": "2026-04-01"},
+    "unsaid": {"measureUnitQty": True},
+    "cleared": {"workDescription": None, "estimatedHourQty": None, "chapterId": None},
+    "cleared number": {"estimatedHourQty": None},
+    "replaced": {"name": "b", "active": True},
+    "replaced by the same": {"name": "a", "active": True, "price": 7, "workDescription": "lang", "estimatedHourQty": 5},
+    "deleted": {},
+}
+HELD: dict[str, Any] = {"name": "a", "price": 7.0, "workDescription": "lang", "estimatedHourQty": 5.0}
+
+
+@pytest.mark.parametrize("on_delete", ["deactivate", "delete"])
+@pytest.mark.parametrize("what", SAID)
+@pytest.mark.parametrize("task", ["unknown", "adopted", "known", "known and edited"])
+async def test_what_is_rehearsed_is_what_happens(with_settings: Opened, task: str, what: str, on_delete: str) -> None:
+    async with with_settings(WORKER_ON_DELETE=on_delete) as on:
+        # Given
+        if task == "adopted":
+            on.there_is("WO-1", active=True, chapterId="1.2", **HELD)
+        elif task != "unknown":
+            await on.handle(event("created", "WO-1", time=MORNING, **HELD))
+        if task == "known and edited":
+            on.state.put({**on.task("WO-1"), "name": "edited", "chapterId": "1.2", "price": 8.0})
+        # When, Then
+        kind = what.split(maxsplit=1)[0] if what.startswith(("replaced", "deleted")) else "updated"
+        await as_rehearsed(on, "WO-1", event(kind, "WO-1", time=NOON, **SAID[what]))
 
 
 # --- what an event does by itself
@@ -142,8 +188,10 @@ async def test_a_deletion_deletes_where_the_settings_say_so(with_settings: Opene
         assert on.task("WO-1") == {}
 
 
-async def test_a_deletion_of_what_is_not_there_changes_nothing(on: Stage) -> None:
-    assert (await on.one(event("deleted", "WO-1"))).action == "unchanged"
+async def test_a_deletion_of_what_is_not_there_changes_nothing_and_is_looked_up_once(on: Stage) -> None:
+    twice = await on.rehearse(event("deleted", "WO-1", time=MORNING), event("deleted", "WO-1", time=NOON))
+    assert [each.action for each in twice] == ["unchanged", "unchanged"]
+    assert on.requests("task_find") == 1
 
 
 async def test_a_known_task_that_is_gone_from_ditio_would_be_created_again_from_all_that_was_sent(on: Stage) -> None:
@@ -285,6 +333,26 @@ async def test_keys_that_no_path_can_hold_are_found_in_a_listing_with_what_was_l
     )
     assert (changes(first), changes(second)) == ({"name": ("a", "b")}, {"name": ("b", "c")})
     assert new.action == "create"
+
+
+async def test_one_work_order_is_the_same_whatever_its_project_is_named_by(on: Stage) -> None:
+    external = event("updated", "WO-1", time=NOON, name="b")
+    by_id = event("updated", "WO-1", time=EVENING, name="b", price=1)
+    number = b'{"number": "P-2026-001"}'
+    first, second, third = await on.rehearse(
+        event("created", "WO-1", time=MORNING, name="a"),
+        Message(external.body.replace(number, b'{"externalNumber": "4711"}')),
+        Message(by_id.body.replace(number, f'{{"id": "{on.project_id}"}}'.encode())),
+    )
+    assert (first.action, second.action, third.action) == ("create", "update", "update")
+    assert changes(second) == {"name": ("a", "b"), "externalProjectNumber": (None, "4711")}
+    assert changes(third) == {"price": (None, 1.0)}
+
+
+async def test_a_key_that_differs_in_capital_letters_is_another_work_order(on: Stage) -> None:
+    on.server.sandbox.options = on.server.sandbox.options.changed({"key_case": "ignore"})
+    on.there_is("wo-1", name="a")
+    assert (await on.one(event("updated", "WO-1", name="b"))).action == "create"
 
 
 # --- what it costs
