@@ -119,7 +119,10 @@ async def test_the_json_of_a_plan_has_an_object_for_each_event_and_the_summary_a
 
 async def test_the_exit_status_says_how_a_plan_ended(shell: WorkerProcess, ditio: Server) -> None:
     fine = EVENTS[0].body
-    assert (await run(shell, "plan", "-", stdin=fine))[0] == 0
+    # A clock that is off is told: the worker would pause, but reading does no harm
+    ditio.sandbox.options = ditio.sandbox.options.changed({"clock_ahead_s": 3630})
+    status, _, err = await run(shell, "plan", "-", stdin=fine)
+    assert (status, "(WORKER_MAX_SKEW_S); the worker would pause" in err) == (0, True)
     status, out, err = await run(shell, "plan", "-", stdin=fine, DITIO_CLIENT_SECRET="wrong")
     assert (status, out) == (1, "")
     assert "invalid_client" in err

@@ -14,13 +14,13 @@ from worker.cli.planned import COUNTED, FORMATS, SHAPES, counted, entry, show, s
 from worker.cli.progress import progress
 from worker.cli.terminal import Command, Terminal
 from worker.cli.validate import STRUCTURED
-from worker.config import Settings
+from worker.config import Settings, SettingsError
 from worker.core.identity import Identity
 from worker.core.message import Message
 from worker.core.outcome import Dead, Failure
 from worker.core.rehearsed import Rehearsed
 
-DONE, FAILED, WRONG, NOTHING = 0, 1, 2, 3
+DONE, FAILED, NOTHING = 0, 1, 3
 
 
 class Rehearsal(Protocol):
@@ -32,17 +32,11 @@ class Rehearsal(Protocol):
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """Says of each event what it would do."""
     settings = terminal.settings("plan")
-    from worker.ledger import LedgerRefused  # noqa: PLC0415 - keeps --help fast
-
     found = events(arguments.files, terminal.stdin or sys.stdin.buffer)
     if not found:
         terminal.complain("there is no event to plan")
         return NOTHING
-    try:
-        entries = asyncio.run(_planned(found, settings, terminal))
-    except LedgerRefused as error:
-        terminal.complain(str(error))
-        return WRONG
+    entries = asyncio.run(_planned(found, settings, terminal))
     if arguments.summary:
         show_rows(arguments.format, COUNTED, counted(entries), terminal)
     else:
@@ -55,7 +49,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 @asynccontextmanager
 async def opened(settings: Settings, terminal: Terminal) -> AsyncIterator[Rehearsal]:
-    """A rehearsal of the worker of these settings. Raises LedgerRefused where the worker could not use its ledger."""
+    """A rehearsal of the worker of these settings. Raises SettingsError where that worker could not use its ledger."""
     from worker import ledger  # noqa: PLC0415 - keeps --help fast
     from worker.account import Noted, skew  # noqa: PLC0415
     from worker.api import open_api  # noqa: PLC0415
@@ -64,7 +58,12 @@ async def opened(settings: Settings, terminal: Terminal) -> AsyncIterator[Rehear
 
     path, clock, noted = settings.ledger_url().path, WallClock(), Noted()
     async with AsyncExitStack() as stack:
-        known = await ledger.open_known(path, api_base=settings.ditio_api_base, company_id=settings.ditio_company_id, clock=clock)
+        try:
+            known = await ledger.open_known(
+                path, api_base=settings.ditio_api_base, company_id=settings.ditio_company_id, clock=clock
+            )
+        except ledger.LedgerRefused as error:
+            raise SettingsError([str(error)]) from error
         if known is None:
             terminal.complain(f"there is no ledger at {path} yet: every work order is looked up in Ditio")
         else:
