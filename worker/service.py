@@ -17,21 +17,16 @@ from worker import health as health_pages
 from worker import log as logs
 from worker.clock import WallClock
 from worker.config import Settings
-from worker.core.client_id import client_id
 from worker.core.doubt import Window
 from worker.core.errors import BrokerError, Outage, PauseCause, WorkerError
-from worker.core.plan import Policy
 from worker.flow import Flow
 from worker.health import Health
 from worker.ledger import LedgerRefused, Store
 from worker.metrics import CONTENT_TYPE, Metrics
-from worker.ports import Key
 from worker.process import Process
 from worker.rabbit import Intake, LockHeld, Publisher, TopologyError
-from worker.reconcile import Reconciler
-from worker.resolve import Lookups
 from worker.watch import Watch
-from worker.wiring import api_access, broker_access, handling_of, topology_of
+from worker.wiring import api_access, broker_access, handling_of, reconciling, topology_of
 
 log = logging.getLogger("worker.service")
 
@@ -160,22 +155,8 @@ class Service:
         access = broker_access(settings)
         publisher = Publisher(access)
         stack.push_async_callback(publisher.close)
-        lookups = self._lookups(client)
-        reconciler = Reconciler(
-            self._store,
-            client,
-            lookups,
-            clock,
-            policy=Policy(
-                settings.worker_on_delete,
-                settings.worker_create_active,
-                settings.worker_create_only_fields,
-                settings.worker_mark_parents,
-            ),
-            window=Window(settings.ditio_timeout_s, settings.ditio_settle_s),
-            resend=settings.worker_resend,
-            derive=self._derived if settings.ditio_client_ids else None,
-        )
+        window = Window(settings.ditio_timeout_s, settings.ditio_settle_s)
+        lookups, reconciler = reconciling(settings, self._store, client, clock, self._metrics.lookup, window)
         intake = Intake(
             access,
             self._topology.events,
@@ -211,26 +192,8 @@ class Service:
         self._observer = observer
         observer.on_skew = self.flow.trouble
 
-    def _derived(self, key: Key) -> str:
-        return client_id(self._settings.ditio_company_id, key.project_id, key.external_id)
-
     def _lost(self, error: BrokerError) -> None:
         self.flow.trouble(error)
-
-    def _lookups(self, client: api.Client) -> Lookups:
-        async def known(key: Key) -> str | None:
-            return (await self._store.load(key)).task_id
-
-        settings = self._settings
-        return Lookups(
-            client,
-            known,
-            company_id=settings.ditio_company_id,
-            person_id=settings.ditio_person_id,
-            absent_s=min(settings.worker_wait_steps_s) / 2,
-            now=self._clock.monotonic,
-            observe=self._metrics.lookup,
-        )
 
     def _probes(self, client: api.Client, observer: ApiObserver) -> Mapping[PauseCause, Callable[[], Awaitable[object]]]:
         async def control() -> None:

@@ -38,9 +38,11 @@ LAYERS: Mapping[str, int] = {
     "process": 4,
     "watch": 5,
     "flow": 5,
+    "rehearsal": 5,
     "chores": 6,
     "wiring": 6,
     "service": 7,
+    "account": 7,
     "preflight": 8,
     "cli": 9,
     "__main__": 10,
@@ -69,6 +71,7 @@ LIBRARIES: Mapping[str, frozenset[str]] = {
     "calls": frozenset({"msgspec"}),
     "reconcile": frozenset({"msgspec"}),
     "process": frozenset({"msgspec"}),
+    "rehearsal": frozenset({"msgspec"}),
     "sandbox": frozenset({"aiohttp"}),
 }
 """The libraries that a part may use; msgspec is the form of plain values everywhere. api's aiohttp and yarl are in one file."""

@@ -68,6 +68,7 @@ async def test_first_seen_is_the_smallest_ever_given(shelf: Shelf) -> None:
     assert await store.first_seen("/erp", "e-1", 70) == 50
     assert await store.first_seen("/erp", "e-1", 30) == 30
     assert await store.first_seen("/other", "e-1", 99) == 99
+    assert (await store.seen("/erp", "e-1"), await store.seen("/other", "e-2")) == (30, None)
 
 
 async def test_doubts_are_due_when_their_time_is_over_and_the_longest_overdue_first(shelf: Shelf) -> None:

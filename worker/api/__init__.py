@@ -12,5 +12,6 @@ response   what an answer says beside what was asked for
 from worker.api.client import Client, Unobserved, open_api
 from worker.api.http import Access, Observer
 from worker.api.segment import safe_in_path
+from worker.api.token import NoToken
 
-__all__ = ["Access", "Client", "Observer", "Unobserved", "open_api", "safe_in_path"]
+__all__ = ["Access", "Client", "NoToken", "Observer", "Unobserved", "open_api", "safe_in_path"]

@@ -55,3 +55,13 @@ def http_date(given: str | None) -> float | None:
         return parsedate_to_datetime(given).timestamp() if given else None
     except (ValueError, OverflowError):
         return None
+
+
+def error_code(body: bytes) -> str:
+    """The `error` of an OAuth answer: a code, not a text; empty where there is none."""
+    try:
+        given = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    code = given.get("error") if isinstance(given, dict) else None
+    return code if isinstance(code, str) else ""

@@ -12,9 +12,9 @@ import msgspec
 
 from worker.api.flight import SingleFlight
 from worker.api.http import ATTEMPTS, RETRY_BASE_S, RETRY_CAP_S, Access, Observer, timed
-from worker.api.response import said
+from worker.api.response import error_code, said
 from worker.core.backoff import full_jitter
-from worker.core.errors import ApiError, Outage
+from worker.core.errors import ApiError, Outage, PauseCause
 from worker.ports import Clock
 
 EARLY_S = 60.0
@@ -27,6 +27,14 @@ class Grant(msgspec.Struct, frozen=True):
 
     access_token: Annotated[str, msgspec.Meta(min_length=1)]
     expires_in: float = 1800
+
+
+class NoToken(Outage):
+    """There is no token to be had. `error` is the identity server's code (`invalid_client`, `invalid_scope`, …), if it gave one."""
+
+    def __init__(self, cause: PauseCause, detail: str, error: str = "") -> None:
+        super().__init__(cause, detail)
+        self.error = error
 
 
 class TokenSource:
@@ -59,7 +67,7 @@ class TokenSource:
                 break
             except ApiError as error:
                 if attempt == ATTEMPTS:
-                    raise Outage("circuit", f"no token: {error.detail}") from error
+                    raise NoToken("circuit", f"no token: {error.detail}") from error
                 await self._clock.sleep(full_jitter(attempt, base=RETRY_BASE_S, cap=RETRY_CAP_S, chance=self._clock.chance()))
         early = min(EARLY_S, grant.expires_in * EARLY_SHARE)
         self._token, self._good_until = grant.access_token, self._clock.monotonic() + grant.expires_in - early
@@ -82,7 +90,9 @@ class TokenSource:
                 raise ApiError("token: the identity server's answer holds no token", status=status) from error
         if 400 <= status < 500 and status not in (408, 429):
             sentence = f"the identity server refuses the client ({status}): {said(body, secret) or 'without a word'}"
-            raise Outage(
-                "credentials", f"{sentence}; check DITIO_CLIENT_ID, DITIO_CLIENT_SECRET, DITIO_SCOPE and the environment"
+            raise NoToken(
+                "credentials",
+                f"{sentence}; check DITIO_CLIENT_ID, DITIO_CLIENT_SECRET, DITIO_SCOPE and the environment",
+                error_code(body),
             )
         raise ApiError(f"token: the identity server answered {status}", status=status)

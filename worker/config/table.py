@@ -24,6 +24,7 @@ NEEDS: Mapping[str, frozenset[Group]] = MappingProxyType(
         "config": EVERYTHING,
         "publish": frozenset({"broker", "queues", "events"}),
         "validate": frozenset({"events"}),
+        "plan": frozenset({"events", "ditio", "ledger", "work", "queues"}),
         "topology": frozenset({"queues"}),
         "tasks": frozenset({"ditio"}),
         "schema": frozenset(),

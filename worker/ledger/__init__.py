@@ -10,10 +10,21 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from worker.ledger import sqlite
-from worker.ledger.store import Binding, LedgerRefused, Pause, Reader, Store, binding_of
+from worker.ledger.store import Binding, LedgerRefused, Pause, Reader, SchemaBehind, Store, binding_of, bound
 from worker.ports import Clock
 
-__all__ = ["Binding", "LedgerRefused", "Pause", "Reader", "Store", "open", "open_beside", "open_read_only"]
+__all__ = [
+    "Binding",
+    "LedgerRefused",
+    "Pause",
+    "Reader",
+    "SchemaBehind",
+    "Store",
+    "open",
+    "open_beside",
+    "open_known",
+    "open_read_only",
+]
 
 
 async def open(
@@ -46,6 +57,23 @@ async def open_read_only(url: str | Path, *, clock: Clock) -> Reader:
     Raises LedgerRefused when there is none, or its schema is not this version's.
     """
     return await sqlite.open_read_only(_path(url), clock)
+
+
+async def open_known(url: str | Path, *, api_base: str, company_id: str, clock: Clock) -> Reader | None:
+    """Opens, for reading only, what a worker for this Ditio would begin with, while one may be using it; None: there is no ledger yet.
+
+    Raises LedgerRefused when it belongs to another Ditio or a newer version, and SchemaBehind when it is an older one's.
+    """
+    path = _path(url)
+    if not path.exists():
+        return None
+    reader = await open_read_only(path, clock=clock)
+    try:
+        bound(await reader.binding(), binding_of(api_base, company_id), f"ledger {path}")
+    except BaseException:
+        await reader.close()
+        raise
+    return reader
 
 
 def _path(url: str | Path) -> Path:

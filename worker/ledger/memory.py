@@ -80,6 +80,10 @@ class MemoryLedger:
         seen[source, event_id] = first = min(at, seen.get((source, event_id), at))
         return first
 
+    async def seen(self, source: str, event_id: str) -> int | None:
+        """When this event was first received."""
+        return self._open().seen.get((source, event_id))
+
     async def load(self, key: Key) -> WorkOrder:
         """What is known of a work order (an empty one when nothing is)."""
         contents = self._open()

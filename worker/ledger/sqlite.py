@@ -14,7 +14,7 @@ from worker.ledger import sqlite_statements as statements
 from worker.ledger.schema import migrations, pending
 from worker.ledger.sqlite_prune import prune_some
 from worker.ledger.sqlite_thread import SqliteThread
-from worker.ledger.store import Binding, LedgerRefused, Pause, bound
+from worker.ledger.store import Binding, LedgerRefused, Pause, SchemaBehind, bound
 from worker.ports import Clock, Happened, Key, WorkOrder
 
 
@@ -57,6 +57,10 @@ class SqliteLedger:
     async def first_seen(self, source: str, event_id: str, at: int) -> int:
         """The smaller of `at` and what is stored, which it then is."""
         return await self._thread.write(lambda db: statements.first_seen(db, source, event_id, at))
+
+    async def seen(self, source: str, event_id: str) -> int | None:
+        """When this event was first received."""
+        return await self._thread.read(lambda db: statements.seen(db, source, event_id))
 
     async def load(self, key: Key) -> WorkOrder:
         """What is known of a work order (an empty one when nothing is)."""
@@ -156,7 +160,7 @@ def _connect_beside(path: Path, access: sqlite_file.Access) -> sqlite3.Connectio
         raise sqlite_file.refused(path, error) from error
     if due:
         db.close()
-        raise LedgerRefused(f"ledger {path} is not of this version's schema yet: start a worker of this version first")
+        raise SchemaBehind(f"ledger {path} is not of this version's schema yet: start a worker of this version first")
     return db
 
 

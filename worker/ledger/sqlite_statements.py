@@ -94,11 +94,17 @@ def resume(db: sqlite3.Connection) -> None:
 
 def first_seen(db: sqlite3.Connection, source: str, event_id: str, at: int) -> int:
     """The smaller of `at` and what is stored, which it then is."""
-    row = db.execute("SELECT at FROM first_seen WHERE source = ? AND event_id = ?", (source, event_id)).fetchone()
-    if row and row[0] <= at:
-        return int(row[0])
+    known = seen(db, source, event_id)
+    if known is not None and known <= at:
+        return known
     db.execute(REMEMBER, (source, event_id, at))
     return at
+
+
+def seen(db: sqlite3.Connection, source: str, event_id: str) -> int | None:
+    """When this event was first received."""
+    row = db.execute("SELECT at FROM first_seen WHERE source = ? AND event_id = ?", (source, event_id)).fetchone()
+    return int(row[0]) if row else None
 
 
 def load(db: sqlite3.Connection, key: Key) -> WorkOrder:

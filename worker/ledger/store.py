@@ -15,6 +15,10 @@ class LedgerRefused(LedgerError):
     """The ledger must not be used as it stands. The message is a sentence that says why and what to do (exit status 2)."""
 
 
+class SchemaBehind(LedgerRefused):
+    """Its schema is of an older version: a worker of this one brings it up to date when it starts."""
+
+
 class Binding(msgspec.Struct, frozen=True):
     """The Ditio that a ledger's records speak of."""
 
@@ -39,6 +43,10 @@ class Reader(Protocol):
 
     async def load(self, key: Key) -> WorkOrder:
         """What is known of a work order (an empty one when nothing is)."""
+        ...
+
+    async def seen(self, source: str, event_id: str) -> int | None:
+        """When (microseconds since 1970) this event was first received; None when it is not known to have been."""
         ...
 
     async def with_external_id(self, external_id: str) -> Sequence[WorkOrder]:
