@@ -7,7 +7,7 @@ load ─► resolve references ─► find the task ─► call … call ─► 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -15,6 +15,7 @@ from worker.core.doubt import Doubt, Window
 from worker.core.errors import Absent, Ambiguous, ApiError, Missing, NotSent, Refused, UnknownOutcome, Unresolved
 from worker.core.event import ProjectRef, Reference, Withheld
 from worker.core.field import Value
+from worker.core.harm import harms
 from worker.core.outcome import UNRESOLVED, Applied, Dead, Failure, Outcome, Reason, Unchanged, Waiting, name
 from worker.core.plan import Call, Create, Delete, Policy
 from worker.core.verdict import tied
@@ -53,7 +54,8 @@ class Reconciler:
     """Carries out rounds. The caller sees to it that a work order has one round at a time.
 
     `resend` sends what is confirmed already, too. `derive` gives the id that a new task is to have (None: Ditio chooses); a look-up
-    by that id then takes the place of waiting out a doubt. Every method raises Outage and LedgerError.
+    by that id then takes the place of waiting out a doubt. `guard` is told of harms before they are done (see worker.core.harm), and
+    raises Outage when they must not be. Every method raises Outage and LedgerError.
     """
 
     def __init__(
@@ -67,7 +69,9 @@ class Reconciler:
         window: Window = Window(),
         resend: bool = False,
         derive: Callable[[Key], str] | None = None,
+        guard: Callable[[Sequence[str]], Awaitable[None]] | None = None,
     ) -> None:
+        self._guard = guard
         self._ledger = ledger
         self._ditio = ditio
         self._resolver = resolver
@@ -168,6 +172,9 @@ class Reconciler:
 
     async def _perform(self, round: Round, call: Call) -> None:
         """Carries out one call. Raises Halted, ApiError."""
+        if self._guard is not None:
+            key = round.order.key
+            await self._guard(harms(key.project_id, key.external_id, call, round.merged, round.want, round.held))
         try:
             if isinstance(call, Create):
                 await self._create(round, call)

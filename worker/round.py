@@ -154,6 +154,13 @@ class Round:
                 self.before |= {name: self.shown.values[name] for name in sorted(changed & self.shown.values.keys())}
                 self.shown = self.shown.overlaid({name: self.want_of(name, call) for name in call.values})
 
+    @property
+    def held(self) -> Mapping[str, Value]:
+        """What Ditio is known to hold: as it was confirmed, and as it was shown since."""
+        if self.shown.complete:
+            return self.shown.values
+        return {**shown_by_record(self.order.record, self.policy).values, **self.shown.values}
+
     def want_of(self, name: str, call: Update | Replace) -> Value:
         """What stands in a field after a call: a cleared one may have been sent as a value."""
         return self.want.values.get(name, call.values[name]) if self.want.exists else call.values[name]

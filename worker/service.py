@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 from worker import __version__, api, chores, ledger, rabbit
 from worker import health as health_pages
@@ -19,12 +19,13 @@ from worker.clock import WallClock
 from worker.config import Settings
 from worker.core.client_id import client_id
 from worker.core.doubt import Window
-from worker.core.errors import BrokerError, Outage, PauseCause, WorkerError
+from worker.core.errors import BrokerError, LedgerError, Outage, PauseCause, WorkerError
 from worker.core.plan import Policy
 from worker.flow import Flow
 from worker.health import Health
 from worker.ledger import LedgerRefused, Store
 from worker.metrics import CONTENT_TYPE, Metrics
+from worker.pauses import Gate, MassChange, Pauses
 from worker.ports import Key
 from worker.process import Process
 from worker.rabbit import Intake, LockHeld, Publisher, TopologyError
@@ -89,20 +90,19 @@ def _listen_for_signals(stop: asyncio.Event) -> None:
 
 
 class ApiObserver:
-    """What the API client tells: metrics, and trouble when this machine's clock is not Ditio's."""
+    """What the API client tells: metrics; and it ends every request with an outage while this machine's clock is not Ditio's."""
 
     def __init__(self, metrics: Metrics, max_skew_s: float) -> None:
         self.request = metrics.request
         self.retry = metrics.retry
         self._max_skew_s = max_skew_s
         self._ahead = 0.0
-        self.on_skew: Callable[[Exception], None] = lambda error: None
 
     def clock_ahead(self, seconds: float) -> None:
-        """Ditio's clock is so far ahead of this machine's."""
+        """Ditio's clock is so far ahead of this machine's. Raises Outage when that is too far: whatever was asked, nothing follows from it."""
         self._ahead = seconds
         if (skew := self.skew()) is not None:
-            self.on_skew(skew)
+            raise skew
 
     def skew(self) -> Outage | None:
         """The outage that a clock so far off is: events would be taken for those of the future, or let pass though they are."""
@@ -126,7 +126,8 @@ class Service:
         self._clock = WallClock()
         self._topology = topology_of(settings)
         self._connected_before = False
-        self._watch = Watch(metrics)
+        self._watch = Watch(metrics, store, self._clock)
+        self._pauses = Pauses(store, self._clock, stop)
         self.flow: Flow
         self.process: Process
 
@@ -148,6 +149,7 @@ class Service:
             observe_commit=metrics.ledger_commit,
         )
         stack.push_async_callback(store.close)
+        await store.begin_run()
         health.ok("ledger")
         observer = ApiObserver(metrics, settings.worker_max_skew_s)
         client = await stack.enter_async_context(api.open_api(api_access(settings), clock, observer))
@@ -170,6 +172,7 @@ class Service:
             window=Window(settings.ditio_timeout_s, settings.ditio_settle_s),
             resend=settings.worker_resend,
             derive=self._derived if settings.ditio_client_ids else None,
+            guard=MassChange(self._store, settings.worker_max_deactivations_per_h),
         )
         intake = Intake(
             access,
@@ -183,9 +186,10 @@ class Service:
         )
         stack.push_async_callback(intake.close)
         self._intake = intake
+        probes = self._probes(client, observer)
         self.flow = Flow(
-            intake,
-            probes=self._probes(client, observer),
+            Gate(intake, self._pauses),
+            probes=probes,
             health=self._health,
             metrics=self._metrics,
             clock=clock,
@@ -201,10 +205,10 @@ class Service:
             clock=clock,
             observer=self._watch,
             trouble=self.flow.trouble,
+            sure_of_clock=probes["clock"],
         )
         self._control = client.control
         self._observer = observer
-        observer.on_skew = self.flow.trouble
 
     def _derived(self, key: Key) -> str:
         return client_id(self._settings.ditio_company_id, key.project_id, key.external_id)
@@ -227,7 +231,7 @@ class Service:
             observe=self._metrics.lookup,
         )
 
-    def _probes(self, client: api.Client, observer: ApiObserver) -> Mapping[PauseCause, Callable[[], Awaitable[object]]]:
+    def _probes(self, client: api.Client, observer: ApiObserver) -> Mapping[PauseCause, Callable[[], Awaitable[None]]]:
         async def control() -> None:
             await client.control()
             self._health.ok("credentials")
@@ -237,7 +241,17 @@ class Service:
             if (skew := observer.skew()) is not None:
                 raise skew
 
-        return {"circuit": control, "credentials": control, "clock": clock, "ledger": self._store.next_due}
+        async def answers() -> None:
+            await self._store.next_due()
+
+        return {
+            "circuit": control,
+            "credentials": control,
+            "clock": clock,
+            "ledger": answers,
+            "manual": self._pauses.over,
+            "mass-change": self._pauses.over,
+        }
 
     async def _prepare(self, connection: rabbit.Connection) -> None:
         """What a new connection to the broker needs before events are taken from it."""
@@ -247,6 +261,7 @@ class Service:
         if self._connected_before:
             self._metrics.broker_reconnected()
         self._connected_before = True
+        self._health.ok("broker")
         log.info("connected to RabbitMQ %s at %s", connection.version, connection.where)
 
     async def _hold_solo(self, connection: rabbit.Connection) -> None:
@@ -273,12 +288,16 @@ class Service:
                 chores.gauges(
                     self._metrics, self.process, self._intake, self._store, self._clock, self._settings.worker_max_in_flight
                 ),
+                chores.waiting(self._metrics, self.flow, self._store, self._intake, self._topology.events, self._clock),
+                self._pauses.watch(lambda: self.flow.flowing, self.flow.trouble),
                 chores.letters(self._metrics, self._watch.letters, self._intake, self._topology.dead, self._clock),
                 chores.prune(self._store, self._clock, self._settings),
             )
         ]
         try:
             await self.flow.run(self.process, self._stop, trouble)
+            with suppress(LedgerError):
+                await self._store.end_run()
         finally:
             for chore in beside:
                 chore.cancel()

@@ -10,10 +10,23 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from worker.ledger import sqlite
-from worker.ledger.store import Binding, LedgerRefused, Pause, Reader, Store, binding_of
+from worker.ledger.store import Aside, Binding, LedgerRefused, Pause, Reader, Run, State, Store, Unsettled, binding_of
 from worker.ports import Clock
 
-__all__ = ["Binding", "LedgerRefused", "Pause", "Reader", "Store", "open", "open_beside", "open_read_only"]
+__all__ = [
+    "Aside",
+    "Binding",
+    "LedgerRefused",
+    "Pause",
+    "Reader",
+    "Run",
+    "State",
+    "Store",
+    "Unsettled",
+    "open",
+    "open_beside",
+    "open_read_only",
+]
 
 
 async def open(
