@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from worker.ledger import sqlite
+from worker.ledger import sqlite, sqlite_file
 from worker.ledger.store import Aside, Binding, LedgerRefused, Pause, Reader, Run, State, Store, Unsettled, binding_of
 from worker.ports import Clock
 
@@ -23,6 +23,7 @@ __all__ = [
     "State",
     "Store",
     "Unsettled",
+    "holder",
     "open",
     "open_beside",
     "open_read_only",
@@ -59,6 +60,11 @@ async def open_read_only(url: str | Path, *, clock: Clock) -> Reader:
     Raises LedgerRefused when there is none, or its schema is not this version's.
     """
     return await sqlite.open_read_only(_path(url), clock)
+
+
+def holder(url: str | Path) -> tuple[int, str] | None:
+    """The process and the host of the last worker on a ledger, which may have ended since; None when there was none."""
+    return sqlite_file.holder(_path(url).resolve())
 
 
 def _path(url: str | Path) -> Path:
