@@ -23,6 +23,7 @@ log = logging.getLogger("worker.chores")
 DUE_S = 1.0
 GAUGES_S = 2.0
 LETTERS_S = 5.0
+MARK_S = 1.0
 PRUNE_S = 3600.0
 LONGEST_HELD_S = 600.0
 """A waiting event that has come back is settled, or back in the queue, within this."""
@@ -57,6 +58,14 @@ async def gauges(metrics: Metrics, process: Process, intake: Intake, store: Stor
         with suppress(LedgerError):
             metrics.ledger_work_orders(await store.work_orders())
         await clock.sleep(GAUGES_S)
+
+
+async def mark(store: Store, clock: Clock) -> None:
+    """Notes how far the ledger has come, so that an older one in its place is noticed."""
+    while True:
+        await clock.sleep(MARK_S)
+        with suppress(LedgerError):
+            await store.mark()
 
 
 async def waiting(metrics: Metrics, flow: Flow, store: Store, intake: Intake, events: str, clock: Clock) -> None:

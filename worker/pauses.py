@@ -7,7 +7,7 @@ pause / a harm too many ──► ledger ──► watched every second ──�
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -63,10 +63,14 @@ class Pauses:
 
 
 class Gate:
-    """An intake that does not start while a pause is in force: after a restart, or the end of another trouble, nothing slips through."""
+    """An intake that does not start while a pause is in force: after a restart, or the end of another trouble, nothing slips through.
 
-    def __init__(self, intake: Intake, pauses: Pauses) -> None:
+    `prepare` is what must be done before events are taken, once nothing is in the way of it.
+    """
+
+    def __init__(self, intake: Intake, pauses: Pauses, prepare: Callable[[], Awaitable[None]]) -> None:
         self._pauses = pauses
+        self._prepare = prepare
         self._intake = intake
         self.cancel = intake.cancel
         self.give_back = intake.give_back
@@ -75,6 +79,7 @@ class Gate:
         """Begins to take messages. Raises Outage while it is paused, LedgerError, BrokerError."""
         if (outage := await self._pauses.in_force()) is not None:
             raise outage
+        await self._prepare()
         await self._intake.start()
 
 

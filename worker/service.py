@@ -31,6 +31,7 @@ from worker.process import Process
 from worker.rabbit import Intake, LockHeld, Publisher, TopologyError
 from worker.reconcile import Reconciler
 from worker.resolve import Lookups
+from worker.restored import Restored
 from worker.watch import Watch
 from worker.wiring import api_access, broker_access, handling_of, topology_of
 
@@ -163,12 +164,13 @@ class Service:
         publisher = Publisher(access)
         stack.push_async_callback(publisher.close)
         lookups = self._lookups(client)
+        policy = Policy(settings.worker_on_delete, settings.worker_create_active, settings.worker_create_only_fields)
         reconciler = Reconciler(
             self._store,
             client,
             lookups,
             clock,
-            policy=Policy(settings.worker_on_delete, settings.worker_create_active, settings.worker_create_only_fields),
+            policy=policy,
             window=Window(settings.ditio_timeout_s, settings.ditio_settle_s),
             resend=settings.worker_resend,
             derive=self._derived if settings.ditio_client_ids else None,
@@ -188,7 +190,7 @@ class Service:
         self._intake = intake
         probes = self._probes(client, observer)
         self.flow = Flow(
-            Gate(intake, self._pauses),
+            Gate(intake, self._pauses, Restored(self._store, client, policy).settle),
             probes=probes,
             health=self._health,
             metrics=self._metrics,
@@ -289,6 +291,7 @@ class Service:
                     self._metrics, self.process, self._intake, self._store, self._clock, self._settings.worker_max_in_flight
                 ),
                 chores.waiting(self._metrics, self.flow, self._store, self._intake, self._topology.events, self._clock),
+                chores.mark(self._store, self._clock),
                 self._pauses.watch(lambda: self.flow.flowing, self.flow.trouble),
                 chores.letters(self._metrics, self._watch.letters, self._intake, self._topology.dead, self._clock),
                 chores.prune(self._store, self._clock, self._settings),

@@ -35,6 +35,7 @@ LAYERS: Mapping[str, int] = {
     "watch": 5,
     "flow": 5,
     "pauses": 5,
+    "restored": 5,
     "chores": 6,
     "wiring": 6,
     "service": 7,

@@ -31,7 +31,7 @@ def inactive(ditio: Server) -> int:
 async def status(worker: WorkerProcess, **more: str) -> dict[str, Any]:
     """What `status` says, as JSON."""
     address = {"WORKER_HTTP_ADDRESS": worker.address().removeprefix("http://")} if worker.starts else {}
-    code, out, err = await run(worker, "status", "--format", "json", **address | more)
+    code, out, err = await run(worker, "status", "--format", "json", stdin=b"", **address | more)
     assert code == 0, err
     told: dict[str, Any] = json.loads(out)
     return told

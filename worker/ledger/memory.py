@@ -30,6 +30,7 @@ class Contents:
     harms: dict[str, float] = field(default_factory=dict)
     asides: dict[tuple[str, str], Aside] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
+    restored: bool = False
 
 
 class MemoryLedger:
@@ -159,6 +160,30 @@ class MemoryLedger:
     async def doubts(self) -> int:
         """How many work orders are in doubt, or due."""
         return sum(order.doubt_until > 0 for order in self._open().orders.values())
+
+    async def mark(self) -> None:
+        """Nothing takes the place of what is in memory."""
+
+    async def restored(self) -> bool:
+        """Whether the contents were said to be an older state."""
+        return self._open().restored
+
+    async def projects(self) -> Sequence[str]:
+        """The ids of the projects of which work orders are known."""
+        return sorted({key.project_id for key in self._open().orders})
+
+    async def of_project(self, project_id: str) -> Sequence[WorkOrder]:
+        """The work orders of a project."""
+        orders = self._open().orders
+        return [orders[key] for key in sorted(orders) if key.project_id == project_id]
+
+    async def rebase(self, orders: Sequence[WorkOrder]) -> None:
+        """Replaces records and tasks, without merging."""
+        self._open().orders |= {order.key: order for order in orders}
+
+    async def believe(self) -> None:
+        """Notes that the records were compared."""
+        self._open().restored = False
 
     async def begin_run(self) -> None:
         """Notes that a worker starts."""

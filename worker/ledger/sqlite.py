@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +31,7 @@ async def open_worker(path: Path, binding: Binding, clock: Clock, observe_commit
     except BaseException:
         os.close(lock)
         raise
-    return SqliteLedger(thread, clock, lock)
+    return SqliteLedger(thread, clock, lock, sqlite_file.mark_file(path))
 
 
 async def open_beside(path: Path, clock: Clock) -> SqliteLedger:
@@ -46,7 +47,9 @@ async def open_read_only(path: Path, clock: Clock) -> SqliteLedger:
 class SqliteLedger:
     """See worker.ledger.store.Store for what the methods promise."""
 
-    def __init__(self, thread: SqliteThread, clock: Clock, lock: int | None = None) -> None:
+    def __init__(self, thread: SqliteThread, clock: Clock, lock: int | None = None, marks: Path | None = None) -> None:
+        self._marks = marks
+        self._changes = -1
         self._thread = thread
         self._clock = clock
         self._lock = lock
@@ -141,6 +144,33 @@ class SqliteLedger:
         """The same, counted."""
         return await self._thread.read(guards.unsettled)
 
+    async def mark(self) -> None:
+        """Notes how far it has come, if anything has changed since the last time."""
+        if self._marks is None or await self._thread.read(lambda db: db.total_changes) == self._changes:
+            return
+        mark, self._changes = await self._thread.write(guards.advance)
+        sqlite_file.write_mark(self._marks, mark)
+
+    async def restored(self) -> bool:
+        """Whether it was put back to an older state."""
+        return await self._thread.read(guards.restored)
+
+    async def projects(self) -> Sequence[str]:
+        """The ids of the projects of which work orders are known."""
+        return await self._thread.read(guards.projects)
+
+    async def of_project(self, project_id: str) -> Sequence[WorkOrder]:
+        """The work orders of a project."""
+        return await self._thread.read(lambda db: statements.orders(db, "project_id", project_id))
+
+    async def rebase(self, orders: Sequence[WorkOrder]) -> None:
+        """Replaces records and tasks, without merging."""
+        await self._thread.write(lambda db: guards.rebase(db, orders))
+
+    async def believe(self) -> None:
+        """Notes that the records were compared."""
+        await self._thread.write(guards.believe)
+
     async def begin_run(self) -> None:
         """Notes that a worker starts."""
         now = self.now()
@@ -168,6 +198,9 @@ class SqliteLedger:
 
     async def close(self) -> None:
         """Finishes what is under way, folds the log into the file, and lets go of the lock."""
+        if self._lock is not None:
+            with suppress(LedgerError):
+                await self.mark()
         await self._thread.stop()
         if self._lock is not None:
             os.close(self._lock)
@@ -191,6 +224,7 @@ def _connect_worker(path: Path, binding: Binding, clock: Clock) -> sqlite3.Conne
         db = sqlite_file.connect(path, "worker")
         _migrate(db, path, clock)
         statements.bind(db, bound(statements.binding(db), binding, f"ledger {path}"))
+        guards.compare_mark(db, sqlite_file.read_mark(path))
     except sqlite3.Error as error:
         raise sqlite_file.refused(path, error) from error
     return db

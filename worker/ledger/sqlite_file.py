@@ -122,6 +122,31 @@ def holder(path: Path) -> tuple[int, str] | None:
     return (int(said[1]), said[2]) if said else None
 
 
+def mark_file(path: Path) -> Path:
+    """The file beside a ledger that says how far it has come. A backup of the ledger alone does not take it along."""
+    return path.with_name(path.name + ".mark")
+
+
+def read_mark(path: Path) -> int | None:
+    """How far the ledger of this name had come, if that is known."""
+    try:
+        return int(mark_file(path).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def write_mark(marks: Path, mark: int) -> None:
+    """Notes how far a ledger has come; always the same length, so that it is never half written. Raises LedgerError."""
+    try:
+        held = os.open(marks, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.pwrite(held, f"{mark:019d}\n".encode(), 0)
+        finally:
+            os.close(held)
+    except OSError as error:
+        raise LedgerError(f"{marks} cannot be written: {error.strerror}") from error
+
+
 def _sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 

@@ -12,6 +12,7 @@ import msgspec
 
 from worker.core.harm import WINDOW_S, admitted
 from worker.ledger.store import Aside, Pause, Run, Unsettled, mass_change
+from worker.ports import WorkOrder
 
 SET_META = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 PUT_ASIDE = (
@@ -99,6 +100,50 @@ def outcomes(db: sqlite3.Connection, since: int) -> Mapping[str, int]:
 def doubts(db: sqlite3.Connection) -> int:
     """How many work orders are in doubt, or due."""
     return int(db.execute("SELECT count(*) FROM work_orders WHERE doubt_until > 0").fetchone()[0])
+
+
+def compare_mark(db: sqlite3.Connection, beside: int | None) -> None:
+    """Notes that the ledger was put back when it has not come as far as the file beside it says, or that file is gone."""
+    known = _mark(db)
+    if (beside or 0) > (known or 0) or (known is not None and beside is None):
+        if db.execute("SELECT 1 FROM work_orders LIMIT 1").fetchone():
+            db.execute(SET_META, ("restored", "1"))
+        db.execute(SET_META, ("mark", str(max(beside or 0, known or 0))))
+
+
+def advance(db: sqlite3.Connection) -> tuple[int, int]:
+    """The next mark, from now on in the ledger; and how many changes this connection has made until it."""
+    mark = (_mark(db) or 0) + 1
+    db.execute(SET_META, ("mark", str(mark)))
+    return mark, db.total_changes
+
+
+def restored(db: sqlite3.Connection) -> bool:
+    """Whether it was put back, and not compared since."""
+    return db.execute("SELECT 1 FROM meta WHERE key = 'restored'").fetchone() is not None
+
+
+def projects(db: sqlite3.Connection) -> Sequence[str]:
+    """The ids of the projects of which work orders are known."""
+    return [project for (project,) in db.execute("SELECT DISTINCT project_id FROM work_orders ORDER BY project_id")]
+
+
+def rebase(db: sqlite3.Connection, orders: Sequence[WorkOrder]) -> None:
+    """Replaces records and tasks."""
+    db.executemany(
+        "UPDATE work_orders SET record = ?, task_id = ? WHERE external_id = ? AND project_id = ?",
+        [(write(order.record), order.task_id, order.key.external_id, order.key.project_id) for order in orders],
+    )
+
+
+def believe(db: sqlite3.Connection) -> None:
+    """Notes that the records were compared."""
+    db.execute("DELETE FROM meta WHERE key = 'restored'")
+
+
+def _mark(db: sqlite3.Connection) -> int | None:
+    row = db.execute("SELECT value FROM meta WHERE key = 'mark'").fetchone()
+    return int(row[0]) if row else None
 
 
 def begin_run(db: sqlite3.Connection, now: float) -> None:

@@ -176,6 +176,30 @@ class Store(Ledger, Reader, Protocol):
         """Forgets the events that should have left their wait queue by then (microseconds since 1970); returns how many."""
         ...
 
+    async def mark(self) -> None:
+        """Notes, in the ledger and beside it, how far it has come; so that it can be told when an older one takes its place."""
+        ...
+
+    async def restored(self) -> bool:
+        """Whether it was put back to an older state, and its records were not yet compared with Ditio."""
+        ...
+
+    async def projects(self) -> Sequence[str]:
+        """The ids of the projects of which work orders are known."""
+        ...
+
+    async def of_project(self, project_id: str) -> Sequence[WorkOrder]:
+        """The work orders of a project."""
+        ...
+
+    async def rebase(self, orders: Sequence[WorkOrder]) -> None:
+        """Replaces records and tasks, without merging: by what Ditio shows, after the ledger was put back."""
+        ...
+
+    async def believe(self) -> None:
+        """Notes that the records were compared."""
+        ...
+
     async def begin_run(self) -> None:
         """Notes that a worker starts."""
         ...
