@@ -36,6 +36,7 @@ LAYERS: Mapping[str, int] = {
     "flow": 5,
     "pauses": 5,
     "restored": 5,
+    "skew": 5,
     "chores": 6,
     "wiring": 6,
     "service": 7,
