@@ -94,6 +94,7 @@ async def test_a_worker_paused_while_ditio_is_down_takes_nothing_when_it_is_back
     ditio.sandbox.faults.clear()
     # Then
     await eventually(lambda: worker.metric("paused", cause="manual") == 1, 40)
+    assert worker.metric("events_total") == 0
     assert tasks(ditio) == []
     # And it stops in order while it is paused
     assert await asyncio.to_thread(worker.stop, 5) == 0
