@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from worker.core.plan import Policy, next_call, shown_by_record, shown_by_task, wanted
 from worker.core.record import Cell, Record, merge
 from worker.core.restored import as_shown
@@ -29,16 +31,17 @@ def values(call: object) -> object:
     return getattr(call, "values", None)
 
 
-def test_a_newer_event_with_the_old_value_is_sent_because_ditio_shows_another() -> None:
-    # Given the record says A, and Ditio has shown B since
-    old = record(1, name="A")
-    assert due(old, record(3, name="A")) is None, "so it would be taken for done"
-    known = as_shown(old, shown_by_task({"id": "t-1", "name": "B"}), POLICY)
+@pytest.mark.parametrize(("old", "new"), [("A", "B"), ("B", "A")])
+def test_a_newer_event_with_the_old_value_is_sent_because_ditio_shows_another(old: str, new: str) -> None:
+    # Given the record says the old name, and Ditio has shown the new one since
+    before = record(1, name=old)
+    assert due(before, record(3, name=old)) is None, "so it would be taken for done"
+    known = as_shown(before, shown_by_task({"id": "t-1", "name": new}), POLICY)
     # Then
-    assert values(due(known, record(3, name="A"))) == {"name": "A"}
-    assert due(known, record(3, name="B")) is None
+    assert values(due(known, record(3, name=old))) == {"name": old}
+    assert due(known, record(3, name=new)) is None
     # And the event that the record knows does not come back to life, nor does an older one
-    assert due(known, record(1, name="A")) is None
+    assert due(known, record(1, name=old)) is None
     assert due(known, record(0, name="C")) is None
 
 
