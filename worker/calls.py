@@ -6,13 +6,15 @@ change ─► PATCH, PUT, DELETE ─► done · refused · 404: is it gone, or s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
 
 import msgspec
 
 from worker.core.doubt import Window
 from worker.core.errors import Absent, ApiError, Missing, NotSent, Refused, UnknownOutcome
 from worker.core.event import ProjectRef
+from worker.core.harm import harms
 from worker.core.outcome import Dead, Failure, Reason, Waiting
 from worker.core.plan import Call, Create, Delete
 from worker.ports import Ditio, Key, Ledger, Resolver
@@ -20,24 +22,37 @@ from worker.references import refer
 from worker.resolve import twins
 from worker.round import Halted, Round
 
+Guard: TypeAlias = Callable[[Sequence[str]], Awaitable[None]]
+
 
 class Calls:
     """Carries out calls. Every method raises Outage and LedgerError.
 
     `derive` gives the id that a new task is to have (None: Ditio chooses); a look-up by that id then takes the place of waiting out a doubt.
+    `guard` is told of harms before they are done (see worker.core.harm), and raises Outage when they must not be.
     """
 
     def __init__(
-        self, ledger: Ledger, ditio: Ditio, resolver: Resolver, window: Window, derive: Callable[[Key], str] | None
+        self,
+        ledger: Ledger,
+        ditio: Ditio,
+        resolver: Resolver,
+        window: Window,
+        derive: Callable[[Key], str] | None,
+        guard: Guard | None,
     ) -> None:
         self._ledger = ledger
         self._ditio = ditio
         self._resolver = resolver
         self._window = window
         self._derive = derive
+        self._guard = guard
 
     async def perform(self, round: Round, call: Call) -> None:
         """Carries out one call, and leaves in the round what came of it. Raises Halted, ApiError."""
+        if self._guard is not None:
+            key = round.order.key
+            await self._guard(harms(key.project_id, key.external_id, call, round.merged, round.want, round.held))
         try:
             if isinstance(call, Create):
                 await self._create(round, call)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from typing import get_args
 
 from worker.config import Settings
 from worker.core.errors import BrokerError, LedgerError
+from worker.core.outcome import WaitKind
 from worker.flow import Flow
-from worker.ledger import Store
+from worker.ledger import State, Store
 from worker.letters import Letters
 from worker.metrics import Metrics
 from worker.ports import Clock
@@ -21,7 +23,12 @@ log = logging.getLogger("worker.chores")
 DUE_S = 1.0
 GAUGES_S = 2.0
 LETTERS_S = 5.0
+MARK_S = 1.0
 PRUNE_S = 3600.0
+LONGEST_HELD_S = 600.0
+"""A waiting event that has come back is settled, or back in the queue, within this."""
+
+COUNTING_SHARE = 50
 MOST_DUE = 64
 DAY_US = 86_400 * 1_000_000
 
@@ -51,6 +58,31 @@ async def gauges(metrics: Metrics, process: Process, intake: Intake, store: Stor
         with suppress(LedgerError):
             metrics.ledger_work_orders(await store.work_orders())
         await clock.sleep(GAUGES_S)
+
+
+async def mark(store: Store, clock: Clock) -> None:
+    """Notes how far the ledger has come, so that an older one in its place is noticed."""
+    while True:
+        await clock.sleep(MARK_S)
+        with suppress(LedgerError):
+            await store.mark()
+
+
+async def waiting(metrics: Metrics, flow: Flow, store: Store, intake: Intake, events: str, clock: Clock) -> None:
+    """Keeps the gauges of what waits true, and forgets what can wait no more: it is in no queue and nobody holds it."""
+    while True:
+        started = clock.monotonic()
+        with suppress(LedgerError, BrokerError):
+            if flow.flowing and await intake.depth(events) == 0:
+                await store.forget_waiting(int((clock.now() - LONGEST_HELD_S) * 1_000_000))
+        with suppress(LedgerError):
+            unsettled = await store.unsettled()
+            for kind in get_args(WaitKind):
+                metrics.waiting_now(kind, unsettled.kinds.get(kind, 0))
+            for state in get_args(State):
+                metrics.work_orders_unsettled(state, unsettled.states.get(state, 0))
+        # Counting a million takes a while, in which the ledger does nothing else: it then happens less often.
+        await clock.sleep(max(GAUGES_S, COUNTING_SHARE * (clock.monotonic() - started)))
 
 
 async def letters(metrics: Metrics, written: Letters, intake: Intake, queue: str, clock: Clock) -> None:

@@ -10,7 +10,7 @@ Whatever goes wrong before the acknowledgement leaves the message with the broke
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, assert_never
 from uuid import uuid4
 
@@ -27,6 +27,7 @@ from worker.core.errors import (
     LedgerError,
     Outage,
     Refused,
+    TooFarAhead,
     UnsupportedType,
 )
 from worker.core.event import Event, ProjectRef
@@ -82,6 +83,10 @@ class Observer(Protocol):
 
     def received(self, delivery: Delivery) -> None: ...
 
+    async def settling(self, taken: Taken, conclusion: Conclusion, step: int) -> None:
+        """All that must be kept is kept, and the message is about to be acknowledged; `step` (seconds) is how long it waits, if so."""
+        ...
+
     def settled(self, taken: Taken, conclusion: Conclusion, seconds: float) -> None: ...
 
     def released(self, delivery: Delivery) -> None: ...
@@ -105,7 +110,10 @@ class Due(msgspec.Struct, frozen=True):
 
 
 class Process:
-    """Takes deliveries, each in a task of its own. `trouble` is told of what is no event's fault: nothing was acknowledged."""
+    """Takes deliveries, each in a task of its own. `trouble` is told of what is no event's fault: nothing was acknowledged.
+
+    `sure_of_clock` is awaited before an event is condemned for its time, and raises Outage when the clock of this machine may be why.
+    """
 
     def __init__(
         self,
@@ -119,7 +127,9 @@ class Process:
         clock: Clock,
         observer: Observer,
         trouble: Callable[[Exception], None],
+        sure_of_clock: Callable[[], Awaitable[None]],
     ) -> None:
+        self._sure_of_clock = sure_of_clock
         self._handling = handling
         self._ledger = ledger
         self._ditio = ditio
@@ -177,6 +187,8 @@ class Process:
         try:
             event = self._decoded(taken)
         except BadEvent as error:
+            if isinstance(error, TooFarAhead):
+                await self._sure_of_clock()
             taken.identity = peek(taken.delivery.message)
             reason: Reason = "unsupported-type" if isinstance(error, UnsupportedType) else "invalid-event"
             return Conclusion(Dead(Failure(reason, error.detail, error.field)))
@@ -251,7 +263,7 @@ class Process:
     # --- settle
 
     async def _settle(self, taken: Taken, conclusion: Conclusion) -> Conclusion:
-        """Publishes what must be kept, then acknowledges. Raises BrokerError, before which nothing was acknowledged."""
+        """Publishes what must be kept, then acknowledges. Raises BrokerError or LedgerError, before which nothing was acknowledged."""
         message, queues = taken.delivery.message, self._handling.queues
         outcome, step = self._final(taken, conclusion.outcome)
         match outcome:
@@ -270,8 +282,10 @@ class Process:
                 await self._publisher.publish(queues.dead, letter(message, outcome.failure, facts))
             case _:
                 assert_never(outcome)
+        concluded = msgspec.structs.replace(conclusion, outcome=outcome)
+        await self._observer.settling(taken, concluded, step)
         taken.delivery.ack()
-        return msgspec.structs.replace(conclusion, outcome=outcome)
+        return concluded
 
     def _final(self, taken: Taken, outcome: Outcome) -> tuple[Outcome, int]:
         """The outcome with the wait step, where waiting has not come to its end."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from worker.calls import Calls, failure_of
+from worker.calls import Calls, Guard, failure_of
 from worker.core.doubt import Doubt, Window
 from worker.core.errors import ApiError, Missing, NotSent, Refused, UnknownOutcome
 from worker.core.outcome import Applied, Dead, Outcome, Unchanged, Waiting, name
@@ -41,7 +41,7 @@ class Culprit(Exception):
 class Reconciler:
     """Carries out rounds. The caller sees to it that a work order has one round at a time.
 
-    `resend` sends what is confirmed already, too; `derive`: see worker.calls.Calls. Every method raises Outage and LedgerError.
+    `resend` sends what is confirmed already, too; `derive` and `guard`: see worker.calls.Calls. Every method raises Outage and LedgerError.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Reconciler:
         window: Window = Window(),
         resend: bool = False,
         derive: Callable[[Key], str] | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self._ledger = ledger
         self._ditio = ditio
@@ -63,7 +64,7 @@ class Reconciler:
         self._policy = policy
         self._window = window
         self._resend = resend
-        self._calls = Calls(ledger, ditio, resolver, window, derive)
+        self._calls = Calls(ledger, ditio, resolver, window, derive, guard)
 
     async def reconcile(self, project: Project, key: Key, jobs: Sequence[Job]) -> Sequence[Conclusion]:
         """Applies events, all together if Ditio lets it be, and tells how each ended. Without any: what is due."""

@@ -53,6 +53,12 @@ class Job(msgspec.Struct, frozen=True):
     rejected: Failure | None = None
 
 
+def family_of(order: WorkOrder) -> Family:
+    """A work order among its like, as Ditio has confirmed it."""
+    ids = {order.parent: order.parent_id} if order.parent is not None and order.parent_id is not None else {}
+    return Family(ids, order.named, order.marked)
+
+
 class Halted(Exception):
     """Everything in the round ends like this."""
 
@@ -83,7 +89,7 @@ class Round:
         self.before: dict[str, Value] = {}
         self.afresh = False
         self.note = ""
-        self.ids = self._confirmed_ids()
+        self.ids = dict(family_of(order).ids)
         self.repairs = self.doubt is Doubt.OVER and order.record.exists is not None
         self.withheld: list[list[Withheld]] = [list(job.event.withheld) for job in jobs]
         self.heard([{} for _ in jobs])
@@ -125,7 +131,7 @@ class Round:
 
     def trust_record(self, *, again: bool) -> None:
         """What Ditio shows is what it confirmed; `again`: what these events say is sent though it was confirmed."""
-        self.shown = shown_by_record(self.order.record, self.policy, self._family(self._confirmed_ids()))
+        self.shown = shown_by_record(self.order.record, self.policy, family_of(self.order))
         if again:
             won = frozenset[str]().union(*(winners(each, self.merged) for each in self.said))
             self.shown = Shown({name: value for name, value in self.shown.values.items() if name not in won})
@@ -185,6 +191,13 @@ class Round:
                 self.before |= {name: self.shown.values[name] for name in sorted(changed & self.shown.values.keys())}
                 self.shown = self.shown.overlaid({name: self.want_of(name, call) for name in call.values})
 
+    @property
+    def held(self) -> Mapping[str, Value]:
+        """What Ditio is known to hold: as it was confirmed, and as it was shown since."""
+        if self.shown.complete:
+            return self.shown.values
+        return {**shown_by_record(self.order.record, self.policy, family_of(self.order)).values, **self.shown.values}
+
     def want_of(self, name: str, call: Update | Replace) -> Value:
         """What stands in a field after a call: a cleared one may have been sent as a value."""
         return self.want.values.get(name, call.values[name]) if self.want.exists else call.values[name]
@@ -218,10 +231,6 @@ class Round:
         if IS_PARENT in self.shown.values or self.shown.complete:
             marked = (marked or self.order.named) and self.shown.values.get(IS_PARENT) is True
         return parent, parent_id, marked
-
-    def _confirmed_ids(self) -> dict[str, str]:
-        order = self.order
-        return {order.parent: order.parent_id} if order.parent is not None and order.parent_id is not None else {}
 
     def _family(self, ids: Mapping[str, str]) -> Family:
         return Family(ids, self.order.named, self.order.marked)

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 from worker import __version__, api, chores, ledger, rabbit
 from worker import health as health_pages
@@ -18,15 +18,18 @@ from worker import log as logs
 from worker.clock import WallClock
 from worker.config import Settings
 from worker.core.doubt import Window
-from worker.core.errors import BrokerError, Outage, PauseCause, WorkerError
+from worker.core.errors import BrokerError, LedgerError, Outage, PauseCause, WorkerError
 from worker.flow import Flow
 from worker.health import Health
 from worker.ledger import LedgerRefused, Store
 from worker.metrics import CONTENT_TYPE, Metrics
+from worker.pauses import Gate, MassChange, Pauses
 from worker.process import Process
 from worker.rabbit import Intake, LockHeld, Publisher, TopologyError
+from worker.restored import Restored
+from worker.skew import ApiObserver
 from worker.watch import Watch
-from worker.wiring import api_access, broker_access, handling_of, reconciling, topology_of
+from worker.wiring import api_access, broker_access, handling_of, policy_of, reconciling, topology_of
 
 log = logging.getLogger("worker.service")
 
@@ -83,32 +86,6 @@ def _listen_for_signals(stop: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(each, heard, each.name)
 
 
-class ApiObserver:
-    """What the API client tells: metrics, and trouble when this machine's clock is not Ditio's."""
-
-    def __init__(self, metrics: Metrics, max_skew_s: float) -> None:
-        self.request = metrics.request
-        self.retry = metrics.retry
-        self._max_skew_s = max_skew_s
-        self._ahead = 0.0
-        self.on_skew: Callable[[Exception], None] = lambda error: None
-
-    def clock_ahead(self, seconds: float) -> None:
-        """Ditio's clock is so far ahead of this machine's."""
-        self._ahead = seconds
-        if (skew := self.skew()) is not None:
-            self.on_skew(skew)
-
-    def skew(self) -> Outage | None:
-        """The outage that a clock so far off is: events would be taken for those of the future, or let pass though they are."""
-        if abs(self._ahead) <= self._max_skew_s:
-            return None
-        return Outage(
-            "clock",
-            f"this machine's clock is {-self._ahead:+.0f} s from Ditio's (WORKER_MAX_SKEW_S={self._max_skew_s:g}): set it",
-        )
-
-
 class Service:
     """All parts of a running worker."""
 
@@ -121,7 +98,8 @@ class Service:
         self._clock = WallClock()
         self._topology = topology_of(settings)
         self._connected_before = False
-        self._watch = Watch(metrics)
+        self._watch = Watch(metrics, store, self._clock)
+        self._pauses = Pauses(store, self._clock, stop)
         self.flow: Flow
         self.process: Process
 
@@ -143,6 +121,7 @@ class Service:
             observe_commit=metrics.ledger_commit,
         )
         stack.push_async_callback(store.close)
+        await store.begin_run()
         health.ok("ledger")
         observer = ApiObserver(metrics, settings.worker_max_skew_s)
         client = await stack.enter_async_context(api.open_api(api_access(settings), clock, observer))
@@ -156,7 +135,8 @@ class Service:
         publisher = Publisher(access)
         stack.push_async_callback(publisher.close)
         window = Window(settings.ditio_timeout_s, settings.ditio_settle_s)
-        lookups, reconciler = reconciling(settings, self._store, client, clock, self._metrics.lookup, window)
+        guard = MassChange(self._store, settings.worker_max_deactivations_per_h)
+        lookups, reconciler = reconciling(settings, self._store, client, clock, self._metrics.lookup, window, guard)
         intake = Intake(
             access,
             self._topology.events,
@@ -169,9 +149,10 @@ class Service:
         )
         stack.push_async_callback(intake.close)
         self._intake = intake
+        probes = self._probes(client, observer)
         self.flow = Flow(
-            intake,
-            probes=self._probes(client, observer),
+            Gate(intake, self._pauses, Restored(self._store, client, policy_of(settings)).settle),
+            probes=probes,
             health=self._health,
             metrics=self._metrics,
             clock=clock,
@@ -187,15 +168,15 @@ class Service:
             clock=clock,
             observer=self._watch,
             trouble=self.flow.trouble,
+            sure_of_clock=probes["clock"],
         )
         self._control = client.control
         self._observer = observer
-        observer.on_skew = self.flow.trouble
 
     def _lost(self, error: BrokerError) -> None:
         self.flow.trouble(error)
 
-    def _probes(self, client: api.Client, observer: ApiObserver) -> Mapping[PauseCause, Callable[[], Awaitable[object]]]:
+    def _probes(self, client: api.Client, observer: ApiObserver) -> Mapping[PauseCause, Callable[[], Awaitable[None]]]:
         async def control() -> None:
             await client.control()
             self._health.ok("credentials")
@@ -205,7 +186,17 @@ class Service:
             if (skew := observer.skew()) is not None:
                 raise skew
 
-        return {"circuit": control, "credentials": control, "clock": clock, "ledger": self._store.next_due}
+        async def answers() -> None:
+            await self._store.next_due()
+
+        return {
+            "circuit": control,
+            "credentials": control,
+            "clock": clock,
+            "ledger": answers,
+            "manual": self._pauses.over,
+            "mass-change": self._pauses.over,
+        }
 
     async def _prepare(self, connection: rabbit.Connection) -> None:
         """What a new connection to the broker needs before events are taken from it."""
@@ -215,6 +206,7 @@ class Service:
         if self._connected_before:
             self._metrics.broker_reconnected()
         self._connected_before = True
+        self._health.ok("broker")
         log.info("connected to RabbitMQ %s at %s", connection.version, connection.where)
 
     async def _hold_solo(self, connection: rabbit.Connection) -> None:
@@ -241,12 +233,17 @@ class Service:
                 chores.gauges(
                     self._metrics, self.process, self._intake, self._store, self._clock, self._settings.worker_max_in_flight
                 ),
+                chores.waiting(self._metrics, self.flow, self._store, self._intake, self._topology.events, self._clock),
+                chores.mark(self._store, self._clock),
+                self._pauses.watch(lambda: self.flow.flowing, self.flow.trouble),
                 chores.letters(self._metrics, self._watch.letters, self._intake, self._topology.dead, self._clock),
                 chores.prune(self._store, self._clock, self._settings),
             )
         ]
         try:
             await self.flow.run(self.process, self._stop, trouble)
+            with suppress(LedgerError):
+                await self._store.end_run()
         finally:
             for chore in beside:
                 chore.cancel()

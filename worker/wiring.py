@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from worker import __version__, api, rabbit
+from worker.calls import Guard
 from worker.config import Settings
 from worker.core.client_id import client_id
 from worker.core.decode import Rules
@@ -79,8 +80,24 @@ def handling_of(settings: Settings, topology: Topology) -> Handling:
     )
 
 
+def policy_of(settings: Settings) -> Policy:
+    """What planning depends on, by the settings."""
+    return Policy(
+        settings.worker_on_delete,
+        settings.worker_create_active,
+        settings.worker_create_only_fields,
+        settings.worker_mark_parents,
+    )
+
+
 def reconciling(
-    settings: Settings, ledger: Ledger, ditio: Ditio, clock: Clock, observe: Observe, window: Window
+    settings: Settings,
+    ledger: Ledger,
+    ditio: Ditio,
+    clock: Clock,
+    observe: Observe,
+    window: Window,
+    guard: Guard | None = None,
 ) -> tuple[Lookups, Reconciler]:
     """The parts that bring work orders to where their events say, by the settings."""
 
@@ -104,15 +121,11 @@ def reconciling(
         ditio,
         lookups,
         clock,
-        policy=Policy(
-            settings.worker_on_delete,
-            settings.worker_create_active,
-            settings.worker_create_only_fields,
-            settings.worker_mark_parents,
-        ),
+        policy=policy_of(settings),
         window=window,
         resend=settings.worker_resend,
         derive=derived if settings.ditio_client_ids else None,
+        guard=guard,
     )
     return lookups, reconciler
 

@@ -68,7 +68,7 @@ class Stage:
         process = Process(
             handling_of(self.settings, topology_of(self.settings)),
             ledger=self.store, ditio=self.api, resolver=lookups, reconciler=reconciler, publisher=Nowhere(), clock=clock,
-            observer=heard, trouble=heard.trouble,
+            observer=heard, trouble=heard.trouble, sure_of_clock=self.api.control,
         )  # fmt: skip
         for message in messages:
             await process.take(Unacknowledged(message, int(clock.now() * 1_000_000)))
@@ -104,6 +104,7 @@ class Heard:
 
     def received(self, delivery: Delivery) -> None: ...
     def released(self, delivery: Delivery) -> None: ...
+    async def settling(self, taken: Taken, conclusion: Conclusion, step: int) -> None: ...
 
     def settled(self, taken: Taken, conclusion: Conclusion, seconds: float) -> None:
         self.outcomes.append(conclusion.outcome)

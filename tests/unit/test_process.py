@@ -47,6 +47,9 @@ class Rig:
         self.end: Outcome | Exception = Applied()
         self.project_error: Exception | None = None
         self.publish_error: Exception | None = None
+        self.index_error: Exception | None = None
+        self.clock_error: Exception | None = None
+        self.settling_steps: list[int] = []
         self.fresh: list[bool] = []
         self.clock = StoppedClock(1_800_000_000.0)
         handling = Handling(
@@ -57,7 +60,7 @@ class Rig:
         me: Any = self
         self.process = Process(
             handling, ledger=ledger, ditio=me, resolver=me, reconciler=me, publisher=me, clock=self.clock,
-            observer=me, trouble=self.troubles.append,
+            observer=me, trouble=self.troubles.append, sure_of_clock=self.look_at_the_clock,
         )  # fmt: skip
 
     async def take(self, body: object = None, **headers: object) -> None:
@@ -90,6 +93,16 @@ class Rig:
     def received(self, delivery: object) -> None: ...
     def released(self, delivery: object) -> None:
         self.steps.append("released")
+
+    async def settling(self, taken: Taken, conclusion: Conclusion, step: int) -> None:
+        if self.index_error is not None:
+            raise self.index_error
+        self.settling_steps.append(step)
+
+    async def look_at_the_clock(self) -> None:
+        self.steps.append("clock")
+        if self.clock_error is not None:
+            raise self.clock_error
 
     def settled(self, taken: Taken, conclusion: Conclusion, seconds: float) -> None:
         self.settled_as.append(type(conclusion.outcome).__name__.lower())
@@ -223,3 +236,34 @@ async def test_what_was_abandoned_in_its_lane_stays_with_the_broker_without_trou
     rig.process.lanes.abandon()
     await rig.take()
     assert (rig.steps, rig.troubles) == (["released"], [])
+
+
+async def test_what_waits_is_indexed_before_it_is_acknowledged_and_nothing_is_acknowledged_without() -> None:
+    # Given
+    rig = Rig()
+    rig.end = NOT_THERE
+    # When
+    await rig.take()
+    # Then
+    assert rig.settling_steps == [10]
+    # And when the ledger cannot note it
+    rig.index_error, rig.steps = LedgerError("full"), []
+    await rig.take()
+    assert "ack" not in rig.steps
+    assert rig.troubles == [rig.index_error]
+
+
+async def test_an_event_of_the_future_is_condemned_only_once_the_clock_is_known_to_be_right() -> None:
+    # Given an event two hours ahead of this machine's clock
+    rig = Rig()
+    event = {**EVENT, "time": "2027-01-15T10:00:00Z"}
+    # When it is the clock that is wrong
+    rig.clock_error = Outage("clock", "two hours behind")
+    await rig.take(event)
+    # Then
+    assert rig.steps == ["clock", "released"]
+    assert rig.troubles == [rig.clock_error]
+    # And when the clock is right
+    rig.clock_error, rig.steps = None, []
+    await rig.take(event)
+    assert rig.steps == ["clock", "publish dead", "ack", "released"]

@@ -53,7 +53,10 @@ class Access(msgspec.Struct, frozen=True):
 
 
 class Observer(Protocol):
-    """Is told of each request, of each that is made again, and of how far Ditio's clock is ahead (seconds)."""
+    """Is told of each request, of each that is made again, and of how far Ditio's clock is ahead (seconds).
+
+    `clock_ahead` may raise Outage, which then takes the place of the answer.
+    """
 
     def request(self, operation: OperationName, status: int | None, seconds: float) -> None: ...
     def retry(self, cause: RetryCause) -> None: ...

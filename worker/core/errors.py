@@ -3,6 +3,7 @@
 WorkerError
 ├── BadEvent                    the event itself is at fault: a dead letter at once
 │   ├── Invalid                 a rule of the event contract is broken (names the field)
+│   │   └── TooFarAhead         its time is in the future, by this machine's clock
 │   └── UnsupportedType         a CloudEvents type that the worker does not handle
 ├── Unresolved                  something that the event names cannot be turned into a Ditio id
 │   ├── Absent                  not there (yet): worth waiting for
@@ -45,6 +46,10 @@ class BadEvent(WorkerError):
 
 class Invalid(BadEvent):
     """The message breaks a rule of the event contract."""
+
+
+class TooFarAhead(Invalid):
+    """The event's time lies further ahead than it may, which can also be the fault of the clock that it was compared with."""
 
 
 class UnsupportedType(BadEvent):

@@ -9,17 +9,35 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from worker.ledger import sqlite
-from worker.ledger.store import Binding, LedgerRefused, Pause, Reader, SchemaBehind, Store, binding_of, bound
+from worker.ledger import sqlite, sqlite_file
+from worker.ledger.store import (
+    Aside,
+    Binding,
+    LedgerRefused,
+    Pause,
+    Reader,
+    Run,
+    SchemaBehind,
+    State,
+    Store,
+    Unsettled,
+    binding_of,
+    bound,
+)
 from worker.ports import Clock
 
 __all__ = [
+    "Aside",
     "Binding",
     "LedgerRefused",
     "Pause",
     "Reader",
+    "Run",
     "SchemaBehind",
+    "State",
     "Store",
+    "Unsettled",
+    "holder",
     "open",
     "open_beside",
     "open_known",
@@ -74,6 +92,11 @@ async def open_known(url: str | Path, *, api_base: str, company_id: str, clock: 
         await reader.close()
         raise
     return reader
+
+
+def holder(url: str | Path) -> tuple[int, str] | None:
+    """The process and the host of the last worker on a ledger, which may have ended since; None when there was none."""
+    return sqlite_file.holder(_path(url).resolve())
 
 
 def _path(url: str | Path) -> Path:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 import msgspec
 
 from worker.core.errors import LedgerError
+from worker.core.harm import WINDOW_S, admitted
 from worker.core.record import merge
 from worker.ledger import retention
-from worker.ledger.store import Binding, Pause, binding_of, bound
+from worker.ledger.store import Aside, Binding, Pause, Run, Unsettled, binding_of, bound, mass_change
 from worker.ports import Clock, Happened, Key, WorkOrder
 
 
@@ -25,6 +27,10 @@ class Contents:
     history: list[tuple[Key, Happened]] = field(default_factory=list)
     binding: Binding | None = None
     pause: Pause | None = None
+    harms: dict[str, float] = field(default_factory=dict)
+    asides: dict[tuple[str, str], Aside] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
+    restored: bool = False
     below: dict[Key | str, dict[Key, None]] = field(default_factory=dict)
 
     def put(self, order: WorkOrder) -> None:
@@ -137,10 +143,10 @@ class MemoryLedger:
         newest = (line for owner, line in reversed(self._open().history) if owner == key)
         return list(islice(newest, limit))[::-1]
 
-    async def last_event(self, project_id: str) -> tuple[Key, Happened] | None:
-        """The newest line that an event left in a project."""
+    async def last_event(self, project_id: str | None = None) -> tuple[Key, Happened] | None:
+        """The newest line that an event left in a project, or in any."""
         newest = reversed(self._open().history)
-        lines = [(key, line) for key, line in newest if key.project_id == project_id and line.id]
+        lines = [(key, line) for key, line in newest if project_id in (None, key.project_id) and line.id]
         return max(lines, key=lambda entry: entry[1].at, default=None)
 
     async def work_orders(self) -> int:
@@ -155,9 +161,97 @@ class MemoryLedger:
         """Notes a pause."""
         self._open().pause = Pause(reason, by, self.now())
 
-    async def resume(self) -> None:
-        """Ends the pause."""
-        self._open().pause = None
+    async def resume(self) -> Pause | None:
+        """Ends the pause, and tells which."""
+        contents = self._open()
+        ended, contents.pause = contents.pause, None
+        if ended is not None and ended.cause == "mass-change":
+            contents.harms.clear()
+        return ended
+
+    async def spend(self, harms: Sequence[str], most: int) -> bool:
+        """Counts harms, or pauses and answers no."""
+        contents, now = self._open(), self.now()
+        contents.harms = {harm: at for harm, at in contents.harms.items() if at > now - WINDOW_S}
+        more = [harm for harm in harms if harm not in contents.harms]
+        if more and not admitted(len(contents.harms), len(more), most):
+            contents.pause = contents.pause or Pause(mass_change(most), "the worker", now, "mass-change")
+            return False
+        contents.harms |= dict.fromkeys(more, now)
+        return True
+
+    async def put_aside(self, aside: Aside) -> None:
+        """Notes an event in a wait queue."""
+        self._open().asides[aside.source, aside.id] = aside
+
+    async def taken_up(self, source: str, event_id: str) -> None:
+        """Notes that an event waits no more."""
+        self._open().asides.pop((source, event_id), None)
+
+    async def forget_waiting(self, back_before: int) -> int:
+        """Forgets what should have come back by then."""
+        asides = self._open().asides
+        overdue = [event for event, aside in asides.items() if aside.back_at < back_before]
+        for event in overdue:
+            del asides[event]
+        return len(overdue)
+
+    async def waiting(self) -> Sequence[Aside]:
+        """The events in the wait queues, those that wait longest first."""
+        return sorted(self._open().asides.values(), key=lambda each: (each.since, each.source, each.id))
+
+    async def unsettled(self) -> Unsettled:
+        """The same, counted."""
+        asides = self._open().asides.values()
+        work_orders = {(each.state, each.place, each.external_id) for each in asides}
+        return Unsettled(Counter(each.kind for each in asides), Counter(state for state, _, _ in work_orders))
+
+    async def outcomes(self, since: int) -> Mapping[str, int]:
+        """How many events ended how since then."""
+        return Counter(line.outcome for _, line in self._open().history if line.at >= since and line.id)
+
+    async def doubts(self) -> int:
+        """How many work orders are in doubt, or due."""
+        return sum(order.doubt_until > 0 for order in self._open().orders.values())
+
+    async def mark(self) -> None:
+        """Nothing takes the place of what is in memory."""
+
+    async def restored(self) -> bool:
+        """Whether the contents were said to be an older state."""
+        return self._open().restored
+
+    async def projects(self) -> Sequence[str]:
+        """The ids of the projects of which work orders are known."""
+        return sorted({key.project_id for key in self._open().orders})
+
+    async def of_project(self, project_id: str) -> Sequence[WorkOrder]:
+        """The work orders of a project."""
+        orders = self._open().orders
+        return [orders[key] for key in sorted(orders) if key.project_id == project_id]
+
+    async def rebase(self, orders: Sequence[WorkOrder]) -> None:
+        """Replaces records and tasks, without merging."""
+        self._open().orders |= {order.key: order for order in orders}
+
+    async def believe(self) -> None:
+        """Notes that the records were compared."""
+        self._open().restored = False
+
+    async def begin_run(self) -> None:
+        """Notes that a worker starts."""
+        self._open().runs.append(Run(self.now(), None))
+
+    async def end_run(self) -> None:
+        """Notes that it ends in order."""
+        runs = self._open().runs
+        runs[-1:] = [msgspec.structs.replace(run, ended=self.now()) for run in runs[-1:]]
+
+    async def runs(self, since: float) -> Sequence[Run]:
+        """The workers that started since then, and the one before; the newest first."""
+        runs = self._open().runs
+        recent = sum(run.started >= since for run in runs)
+        return runs[-recent - 1 :][::-1]
 
     async def binding(self) -> Binding | None:
         """What the contents are bound to."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from worker.core.errors import LedgerError
 from worker.ledger import sqlite_file
+from worker.ledger import sqlite_guards as guards
 from worker.ledger import sqlite_statements as statements
 from worker.ledger.schema import migrations, pending
 from worker.ledger.sqlite_prune import prune_some
 from worker.ledger.sqlite_thread import SqliteThread
-from worker.ledger.store import Binding, LedgerRefused, Pause, SchemaBehind, bound
+from worker.ledger.store import Aside, Binding, LedgerRefused, Pause, Run, SchemaBehind, Unsettled, bound
 from worker.ports import Clock, Happened, Key, WorkOrder
 
 
@@ -29,7 +31,7 @@ async def open_worker(path: Path, binding: Binding, clock: Clock, observe_commit
     except BaseException:
         os.close(lock)
         raise
-    return SqliteLedger(thread, clock, lock)
+    return SqliteLedger(thread, clock, lock, sqlite_file.mark_file(path))
 
 
 async def open_beside(path: Path, clock: Clock) -> SqliteLedger:
@@ -45,7 +47,9 @@ async def open_read_only(path: Path, clock: Clock) -> SqliteLedger:
 class SqliteLedger:
     """See worker.ledger.store.Store for what the methods promise."""
 
-    def __init__(self, thread: SqliteThread, clock: Clock, lock: int | None = None) -> None:
+    def __init__(self, thread: SqliteThread, clock: Clock, lock: int | None = None, marks: Path | None = None) -> None:
+        self._marks = marks
+        self._changes = -1
         self._thread = thread
         self._clock = clock
         self._lock = lock
@@ -90,26 +94,100 @@ class SqliteLedger:
         """The last lines of a work order, oldest first."""
         return await self._thread.read(lambda db: statements.history(db, key, limit))
 
-    async def last_event(self, project_id: str) -> tuple[Key, Happened] | None:
-        """The newest line that an event left in a project."""
+    async def last_event(self, project_id: str | None = None) -> tuple[Key, Happened] | None:
+        """The newest line that an event left in a project, or in any."""
         return await self._thread.read(lambda db: statements.last_event(db, project_id))
 
     async def work_orders(self) -> int:
         """How many work orders are known."""
         return await self._thread.read(statements.count)
 
+    async def outcomes(self, since: int) -> Mapping[str, int]:
+        """How many events ended how since then."""
+        return await self._thread.read(lambda db: guards.outcomes(db, since))
+
+    async def doubts(self) -> int:
+        """How many work orders are in doubt, or due."""
+        return await self._thread.read(guards.doubts)
+
     async def paused(self) -> Pause | None:
         """The pause in force."""
-        return await self._thread.read(statements.paused)
+        return await self._thread.read(guards.paused)
 
     async def pause(self, reason: str, by: str) -> None:
         """Notes a pause."""
         pause = Pause(reason, by, self.now())
-        await self._thread.write(lambda db: statements.pause(db, pause))
+        await self._thread.write(lambda db: guards.pause(db, pause))
 
-    async def resume(self) -> None:
-        """Ends the pause."""
-        await self._thread.write(statements.resume)
+    async def resume(self) -> Pause | None:
+        """Ends the pause, and tells which."""
+        return await self._thread.write(guards.resume)
+
+    async def spend(self, harms: Sequence[str], most: int) -> bool:
+        """Counts harms, or pauses and answers no."""
+        now = self.now()
+        return await self._thread.write(lambda db: guards.spend(db, harms, most, now))
+
+    async def put_aside(self, aside: Aside) -> None:
+        """Notes an event in a wait queue."""
+        await self._thread.write(lambda db: guards.put_aside(db, aside))
+
+    async def taken_up(self, source: str, event_id: str) -> None:
+        """Notes that an event waits no more."""
+        await self._thread.write(lambda db: guards.taken_up(db, source, event_id))
+
+    async def forget_waiting(self, back_before: int) -> int:
+        """Forgets what should have come back by then."""
+        return await self._thread.write(lambda db: guards.forget_waiting(db, back_before))
+
+    async def waiting(self) -> Sequence[Aside]:
+        """The events in the wait queues, those that wait longest first."""
+        return await self._thread.read(guards.waiting)
+
+    async def unsettled(self) -> Unsettled:
+        """The same, counted."""
+        return await self._thread.read(guards.unsettled)
+
+    async def mark(self) -> None:
+        """Notes how far it has come, if anything has changed since the last time."""
+        if self._marks is None or await self._thread.read(lambda db: db.total_changes) == self._changes:
+            return
+        mark, self._changes = await self._thread.write(guards.advance)
+        sqlite_file.write_mark(self._marks, mark)
+
+    async def restored(self) -> bool:
+        """Whether it was put back to an older state."""
+        return await self._thread.read(guards.restored)
+
+    async def projects(self) -> Sequence[str]:
+        """The ids of the projects of which work orders are known."""
+        return await self._thread.read(guards.projects)
+
+    async def of_project(self, project_id: str) -> Sequence[WorkOrder]:
+        """The work orders of a project."""
+        return await self._thread.read(lambda db: statements.orders(db, "project_id", project_id))
+
+    async def rebase(self, orders: Sequence[WorkOrder]) -> None:
+        """Replaces records and tasks, without merging."""
+        await self._thread.write(lambda db: guards.rebase(db, orders))
+
+    async def believe(self) -> None:
+        """Notes that the records were compared."""
+        await self._thread.write(guards.believe)
+
+    async def begin_run(self) -> None:
+        """Notes that a worker starts."""
+        now = self.now()
+        await self._thread.write(lambda db: guards.begin_run(db, now))
+
+    async def end_run(self) -> None:
+        """Notes that it ends in order."""
+        now = self.now()
+        await self._thread.write(lambda db: guards.end_run(db, now))
+
+    async def runs(self, since: float) -> Sequence[Run]:
+        """The workers that started since then, and the one before; the newest first."""
+        return await self._thread.read(lambda db: guards.runs(db, since))
 
     async def binding(self) -> Binding | None:
         """What the file is bound to."""
@@ -124,6 +202,9 @@ class SqliteLedger:
 
     async def close(self) -> None:
         """Finishes what is under way, folds the log into the file, and lets go of the lock."""
+        if self._lock is not None:
+            with suppress(LedgerError):
+                await self.mark()
         await self._thread.stop()
         if self._lock is not None:
             os.close(self._lock)
@@ -147,6 +228,7 @@ def _connect_worker(path: Path, binding: Binding, clock: Clock) -> sqlite3.Conne
         db = sqlite_file.connect(path, "worker")
         _migrate(db, path, clock)
         statements.bind(db, bound(statements.binding(db), binding, f"ledger {path}"))
+        guards.compare_mark(db, sqlite_file.read_mark(path))
     except sqlite3.Error as error:
         raise sqlite_file.refused(path, error) from error
     return db

@@ -41,6 +41,7 @@ class Rehearsal:
             clock=clock,
             observer=self,
             trouble=self._troubles.append,
+            sure_of_clock=ditio.control,
         )
 
     async def of(self, message: Message) -> Rehearsed:
@@ -68,6 +69,9 @@ class Rehearsal:
 
     def received(self, delivery: Delivery) -> None:
         """Not of interest here."""
+
+    async def settling(self, taken: Taken, conclusion: Conclusion, step: int) -> None:
+        """Nothing is kept."""
 
     def settled(self, taken: Taken, conclusion: Conclusion, seconds: float) -> None:  # noqa: ARG002 - how long does not matter
         """How the event ended."""
