@@ -151,7 +151,7 @@ class Site:
         }
         return Message(json.dumps(body, ensure_ascii=False).encode(), {}, {"content_type": "application/cloudevents+json"})
 
-    async def send(self, kind: Kind, external_id: str = "WO-1", **given: Any) -> End:
+    async def send(self, kind: Kind, external_id: str = "WO-1", /, **given: Any) -> End:
         """Brings an event to its end, however long it waits. Raises what is no event's fault."""
         return await self.bring(self.event(kind, external_id, **given))
 
