@@ -41,9 +41,9 @@ class Ditio:
         if self.error is not None:
             raise self.error
 
-    async def project_by_number(self, number: str) -> Project | None:
+    async def projects_by_number(self, number: str) -> Sequence[Project]:
         await self._count("project")
-        return next((each for each in self.all_projects if each.number and each.number.lower() == number.lower()), None)
+        return [each for each in self.all_projects if each.number and each.number.lower() == number.lower()][:1]
 
     async def project_by_id(self, project_id: str) -> Project | None:
         await self._count("project")

@@ -125,22 +125,17 @@ class Client:
             raise Outage("circuit", "Ditio does not answer the read that must succeed: what came is no list of projects")
         self._believed_until = self._clock.monotonic() + BELIEVED_S
 
-    async def project_by_number(self, number: str) -> Project | None:
-        """GET projects/by-project-number/{number}."""
-        if not safe_in_path(number):
-            return next((each for each in await self.projects() if each.number == number), None)
-        found = await self._find("project_get", "projects", "by-project-number", number)
-        return _as_project(found[0]) if found else None
+    async def projects_by_number(self, number: str) -> Sequence[Project]:
+        """GET projects/by-project-number/{number}: all that it shows, for several companies may have the number."""
+        return _projects(await self._find("project_get", "projects", "by-project-number", number))
 
     async def project_by_id(self, project_id: str) -> Project | None:
         """GET projects/{id}."""
-        found = await self._find("project_get", "projects", project_id)
-        return _as_project(found[0]) if found else None
+        return next(iter(_projects(await self._find("project_get", "projects", project_id))), None)
 
     async def projects(self) -> Sequence[Project]:
         """GET projects: all of them."""
-        listed = _objects(_json("project_list", await self._answer("project_list", "GET", "projects")))
-        return [project for project in map(_as_project, listed) if project is not None]
+        return _projects(_objects(_json("project_list", await self._answer("project_list", "GET", "projects"))))
 
     async def task_by_id(self, task_id: str) -> Task | None:
         """GET tasks/{id}."""
@@ -225,6 +220,10 @@ def _objects(answer: object, named: str = "id") -> Sequence[Task]:
     """The objects of an answer that have what names them, whatever its shape."""
     listed = answer if isinstance(answer, list) else [answer]
     return [each for each in listed if isinstance(each, dict) and each.get(named)]
+
+
+def _projects(given: Sequence[Task]) -> Sequence[Project]:
+    return [project for project in map(_as_project, given) if project is not None]
 
 
 def _as_project(given: Task) -> Project | None:
