@@ -119,12 +119,8 @@ class Lookups:
     async def _by_key(self, project: Project, external_id: str) -> Sequence[Task]:
         if project.number is None or _dots(project.number) or _dots(external_id):
             return ()
-        try:
-            return _exactly(await self._ditio.tasks_by_number(project.number, external_id), project, external_id)
-        except (Missing, Refused):
-            if _risky(project.number) or _risky(external_id):
-                return ()
-            raise
+        found = await _unless_refused(project.number + external_id, self._ditio.tasks_by_number(project.number, external_id))
+        return _exactly(found or (), project, external_id)
 
     async def _may_miss(self, project: Project, external_id: str) -> bool:
         """Whether a look-up by key may show nothing of what is there: by the keys, or because the project has another number now."""
@@ -146,30 +142,27 @@ class Lookups:
 
     async def _projects_named(self, ref: ProjectRef) -> Mapping[str, Project]:
         """The projects of exactly this name, of all companies that Ditio shows, by their ids."""
-        match ref.kind:
-            case "id":
-                project = await self._ditio.project_by_id(ref.value)
-                shown = [project] if project else []
-            case "number":
-                shown = [*await self._by_number(ref.value), *await self._listed()]
-            case "externalNumber":
-                shown = [*await self._listed()]
+        shown = [*await self._looked_up(ref)]
+        if ref.kind != "id" or _risky(ref.value):
+            shown += await self._listed()
         return {each.id: each for each in sorted(shown, key=lambda each: each.id) if NAMES[ref.kind](each) == ref.value}
 
-    async def _by_number(self, number: str) -> Sequence[Project]:
-        """What the look-up by number shows: of several it may show but one, so the index is asked too."""
-        try:
-            return await self._ditio.projects_by_number(number)
-        except Refused:
-            if _risky(number):
+    async def _looked_up(self, ref: ProjectRef) -> Sequence[Project]:
+        """What Ditio's look-up by this name shows: of several projects it may show but one, of external numbers it knows nothing."""
+        match ref.kind:
+            case "id":
+                project = await _unless_refused(ref.value, self._ditio.project_by_id(ref.value))
+                return [project] if project else ()
+            case "number":
+                return await _unless_refused(ref.value, self._ditio.projects_by_number(ref.value)) or ()
+            case "externalNumber":
                 return ()
-            raise
 
     async def _listed(self) -> Sequence[Project]:
         return await self._index.get(None, self._ditio.projects) or ()
 
     async def _find_person(self, employee_number: str) -> str | None:
-        person = await self._ditio.person_by_number(employee_number)
+        person = await _unless_refused(employee_number, self._ditio.person_by_number(employee_number))
         if person is None or str(person.get("employeeNumber", employee_number)) != employee_number:
             return None
         person_id = person.get(self._person_id)
@@ -194,6 +187,16 @@ def twins(kind: str, project: Project, external_id: str, tasks: Sequence[Task]) 
     """More than one task has the key: which, in words."""
     ids = ", ".join(sorted(str(task["id"]) for task in tasks))
     return Ambiguous(kind, f'project {_named(project)} has {len(tasks)} work orders "{external_id}": {ids}; keep one of them')
+
+
+async def _unless_refused(key: str, look_up: Awaitable[_Found]) -> _Found | None:
+    """What a look-up shows; None also where it is refused for what its key holds. Raises ApiError, Outage."""
+    try:
+        return await look_up
+    except (Missing, Refused):
+        if _risky(key):
+            return None
+        raise
 
 
 def _exactly(tasks: Sequence[Task], project: Project, external_id: str) -> Sequence[Task]:
