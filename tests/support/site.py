@@ -96,7 +96,15 @@ class Site:
         self._published: list[tuple[str, Message]] = []
         self._conclusion: Conclusion | None = None
         self._events = 0
+        self._setting = setting
         self.process = self._process(setting)
+
+    def restart(self, setting: Setting | None = None) -> None:
+        """Another worker with the same ledger takes over; what the one before was doing is broken off."""
+        for task in list(self.process.lanes._running):
+            task.cancel()
+        self._setting = setting or self._setting
+        self.process = self._process(self._setting)
 
     def _process(self, setting: Setting) -> Process:
         async def known(key: Key) -> str | None:
@@ -169,11 +177,13 @@ class Site:
         return end
 
     async def pass_time(self, seconds: float) -> None:
-        """What falls due meanwhile is done."""
-        self.clock.at += seconds
-        self.sandbox.settle_late()
-        for key in await self.ledger.due(self.clock.at, 100):
-            await self.process.do_due(key)
+        """What falls due meanwhile is done, when it does."""
+        end = self.clock.at + seconds
+        while self.clock.at < end:
+            self.clock.at = min([end, *(each.due for each in self.sandbox.late if each.due > self.clock.at)])
+            self.sandbox.settle_late()
+            for key in await self.ledger.due(self.clock.at, 100):
+                await self.process.do_due(key)
         self._raise_trouble()
 
     async def settle(self) -> None:
@@ -236,7 +246,7 @@ class Site:
 
     def requests(self, operation: str) -> int:
         """How many requests of a kind there were, whatever they got."""
-        return sum(count for (each, _), count in self.sandbox.counts.items() if each == operation)
+        return sum(line["operation"] == operation and not line["late"] for line in self.sandbox.log)
 
     def derived(self, key: Key) -> str:
         """The id that a new task gets under DITIO_CLIENT_IDS=true."""
