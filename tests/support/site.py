@@ -241,8 +241,10 @@ class Site:
         return dict(found[0]) if found else {}
 
     def bodies(self, operation: str) -> list[dict[str, Any]]:
-        """What was sent with the writes of a kind, oldest first."""
-        return [line["body"] for line in self.sandbox.log if line["operation"] == operation]
+        """What was sent with the writes of a kind that make or change WO-1, oldest first."""
+        task_id = self.task().get("id", "")
+        lines = [line for line in self.sandbox.log if line["operation"] == operation]
+        return [line["body"] for line in lines if line["path"].endswith(task_id) or line["body"].get("externalId") == "WO-1"]
 
     def requests(self, operation: str) -> int:
         """How many requests of a kind there were, whatever they got."""
