@@ -18,8 +18,19 @@ from worker.sandbox.seed import seed
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The one way to leave out what needs RabbitMQ."""
+    """The one way to leave out what needs RabbitMQ, and what the contract suite is held against."""
     parser.addoption("--without-broker", action="store_true", help="leave out the tests that need RabbitMQ")
+    contract = parser.getgroup("contract", "tests/contract/test_reference_page.py")
+    contract.addoption(
+        "--api-base", default="", metavar="URL", help="the Ditio to test, by the DITIO_* variables; else the sandbox"
+    )
+    contract.addoption(
+        "--project-number", default="", metavar="NUMBER", help="a project to use there; else one is made and deleted"
+    )
+    contract.addoption("--template-task", default="", metavar="ID", help="the template work order of a project there")
+    contract.addoption(
+        "--field-value", action="append", default=[], metavar="FIELD=ONE,OTHER", help="values of a field that exist there"
+    )
 
 
 def _left_out(config: pytest.Config) -> None:

@@ -55,12 +55,22 @@ class WorkOrder(msgspec.Struct, frozen=True):
 
     `record` is what Ditio has confirmed; `task_id` Ditio's id, when known; until `doubt_until` (seconds since 1970 by the ledger's
     clock, 0: no doubt) a request that was given up may still take effect, and afterwards a look-up is due.
+
+    `parent_id` is the task that Ditio is known to show it under, and `parent` that one's externalId where the events named it so;
+    `marked`: Ditio is known to show it as a parent because a work order lies under it; `named`: one does now (told by the ledger).
+    `owed` counts what others have caused that it has not been compared with since, which is due from `owed_at` on.
     """
 
     key: Key
     record: Record = Record()
     task_id: str | None = None
     doubt_until: float = 0.0
+    parent: str | None = None
+    parent_id: str | None = None
+    marked: bool = False
+    named: bool = False
+    owed: int = 0
+    owed_at: float = 0.0
 
 
 class Ledger(Protocol):
@@ -78,16 +88,21 @@ class Ledger(Protocol):
         """What is known of a work order (an empty one when nothing is)."""
         ...
 
-    async def commit(self, order: WorkOrder, happened: Sequence[Happened] = ()) -> None:
-        """Stores a work order and lines of its history. The record is merged into the stored one; `task_id` and `doubt_until` replace."""
+    async def commit(self, order: WorkOrder, happened: Sequence[Happened] = (), *, paid: bool = False) -> None:
+        """Stores a work order and lines of its history. The record is merged into the stored one; the rest replaces it.
+
+        `paid`: what was owed when it was loaded is done. Otherwise it stays, due at `owed_at` unless more was caused meanwhile.
+        With the same commit something is owed, at once, to the work order that it lies under, or no longer lies under; and, when
+        its task has another id, to those that lie under it by name.
+        """
         ...
 
     async def due(self, now: float, limit: int) -> Sequence[Key]:
-        """The work orders whose doubt is over at `now`, the longest overdue first."""
+        """The work orders whose doubt is over, or to which something is owed, at `now`; the longest overdue first."""
         ...
 
     async def next_due(self) -> float | None:
-        """When the next doubt ends."""
+        """When the next of them is due."""
         ...
 
 
@@ -148,12 +163,23 @@ class Resolver(Protocol):
         """The id of the task of this project and externalId."""
         ...
 
-    async def tasks(self, project: Project, external_id: str, *, listed: bool = False) -> Sequence[Task]:
-        """Past every cache: the tasks of exactly this project and externalId. `listed` also searches a listing of the project."""
+    async def parent_name(self, project: Project, task_id: str, *, fresh: bool = False) -> str | None:
+        """The externalId of a task of this project (None: it has none). Raises Elsewhere when it is another project's."""
+        ...
+
+    async def tasks(self, project: Project, external_id: str, *, listed: bool = False, recent: bool = False) -> Sequence[Task]:
+        """The tasks of exactly this project and externalId, past every cache. `listed` also searches a listing of the project.
+
+        `recent`: a listing of the last minute will do, for a work order that is not known and not in doubt.
+        """
         ...
 
     def created(self, key: Key, task_id: str) -> None:
         """Tells of a task that was made or found, so that nobody goes on believing that it is missing."""
+        ...
+
+    def gone(self, key: Key) -> None:
+        """Tells of a task that was deleted, so that nobody goes on believing that it is there."""
         ...
 
 

@@ -10,8 +10,9 @@ from types import MappingProxyType
 from typing import Literal, Protocol, TypeAlias, TypeVar
 
 from worker.cache import Cache
-from worker.core.errors import Absent, Ambiguous, Missing, Refused
+from worker.core.errors import Absent, Ambiguous, Elsewhere, Missing, Refused
 from worker.core.event import ProjectKind, ProjectRef
+from worker.listings import Listings
 from worker.ports import Ditio, Key, Project, Task
 
 LookupKind: TypeAlias = Literal["project", "task", "parent", "person"]
@@ -67,6 +68,8 @@ class Lookups:
         self._projects: Cache[ProjectRef, Project] = Cache(now, found_s=FOUND_S, absent_s=absent_s)
         self._index: Cache[None, Sequence[Project]] = Cache(now, found_s=min(LISTED_S, absent_s), absent_s=absent_s)
         self._people: Cache[str, str] = Cache(now, found_s=FOUND_S, absent_s=absent_s)
+        self._by_id: Cache[str, Task] = Cache(now, found_s=FOUND_S, absent_s=absent_s)
+        self._listings = Listings(ditio.tasks_of_project, now)
         self._parents: Cache[Key, str] = Cache(now, found_s=FOUND_S, absent_s=absent_s)
 
     async def project(self, ref: ProjectRef, *, fresh: bool = False) -> Project:
@@ -77,6 +80,8 @@ class Lookups:
         project = await self._observed("project", self._projects, ref, lambda: self._find_project(ref))
         if project is None:
             raise Absent("project", f'Ditio has no project with the {_worded(ref)} "{ref.value}"')
+        if ref.kind != "id" and self._projects.peek(by_id := ProjectRef("id", project.id)) is None:
+            self._projects.put(by_id, project)  # for what is due in it
         return project
 
     async def person(self, employee_number: str, *, fresh: bool = False) -> str:
@@ -96,16 +101,37 @@ class Lookups:
             return known
         if fresh:
             self._parents.forget(key)
-        parent = await self._observed("parent", self._parents, key, lambda: self._find_parent(project, external_id))
+        parent = await self._observed(
+            "parent", self._parents, key, lambda: self._find_parent(project, external_id, recent=not fresh)
+        )
         if parent is None:
             raise Absent("parent", f'project {_named(project)} has no work order "{external_id}" (yet)')
         return parent
 
-    async def tasks(self, project: Project, external_id: str, *, listed: bool = False) -> Sequence[Task]:
+    async def parent_name(self, project: Project, task_id: str, *, fresh: bool = False) -> str | None:
+        """The externalId of a task of the project (None: it has none). Raises Absent, Elsewhere, ApiError, Outage."""
+        if fresh:
+            self._by_id.forget(task_id)
+        task = await self._observed("parent", self._by_id, task_id, lambda: self._ditio.task_by_id(task_id))
+        if task is None:
+            raise Absent("parent", f'Ditio has no work order with the id "{task_id}"')
+        external_id = task.get("externalId")
+        if task.get("projectId") != project.id:
+            raise Elsewhere(
+                "parent",
+                f'the work order "{external_id}" ({task_id}) is in another project than {_named(project)}: '
+                "a parent must be in the project of its children",
+            )
+        return external_id if isinstance(external_id, str) and external_id else None
+
+    async def tasks(self, project: Project, external_id: str, *, listed: bool = False, recent: bool = False) -> Sequence[Task]:
         """The tasks of exactly this project and externalId, past every cache. Raises ApiError, Outage.
 
-        `listed` asks by a listing of the project too where the look-up by key shows nothing.
+        `listed` asks by a listing of the project too where the look-up by key shows nothing; `recent`: one of the last minute will do.
         """
+        if recent and (known := await self._listings.find(Key(project.id, external_id))) is not None:
+            self._observe("task", "hit")
+            return known
         found = await self._by_key(project, external_id)
         if not found and (listed or await self._may_miss(project, external_id)):
             found = _exactly(await self._ditio.tasks_of_project(project.id), project, external_id)
@@ -115,6 +141,11 @@ class Lookups:
     def created(self, key: Key, task_id: str) -> None:
         """Tells of a task that the worker has made or found."""
         self._parents.put(key, task_id)
+
+    def gone(self, key: Key) -> None:
+        """Tells of a task that the worker has deleted."""
+        self._parents.forget(key)
+        self._listings.gone(key)
 
     async def _by_key(self, project: Project, external_id: str) -> Sequence[Task]:
         if project.number is None or _dots(project.number) or _dots(external_id):
@@ -168,8 +199,8 @@ class Lookups:
         person_id = person.get(self._person_id)
         return person_id if isinstance(person_id, str) and person_id else None
 
-    async def _find_parent(self, project: Project, external_id: str) -> str | None:
-        tasks = await self.tasks(project, external_id)
+    async def _find_parent(self, project: Project, external_id: str, *, recent: bool) -> str | None:
+        tasks = await self.tasks(project, external_id, recent=recent)
         if len(tasks) > 1:
             raise twins("parent", project, external_id, tasks)
         return str(tasks[0]["id"]) if tasks else None

@@ -11,17 +11,17 @@ import msgspec
 
 from worker.core.doubt import Doubt, Window, doubt
 from worker.core.event import Event, Withheld, said
-from worker.core.field import Value
-from worker.core.outcome import Dead, Failure, Outcome, Waiting, WaitKind
+from worker.core.field import IS_PARENT, PARENT, Value
+from worker.core.outcome import Dead, Failure, Outcome, Waiting, WaitKind, name
 from worker.core.plan import (
     Call,
     Create,
     Delete,
+    Family,
     Policy,
     Replace,
     Shown,
     Update,
-    Wanted,
     confirmed,
     next_call,
     shown_by_record,
@@ -53,6 +53,14 @@ class Job(msgspec.Struct, frozen=True):
     rejected: Failure | None = None
 
 
+class Halted(Exception):
+    """Everything in the round ends like this."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(name(outcome))
+        self.outcome = outcome
+
+
 class Round:
     """See the module."""
 
@@ -75,6 +83,8 @@ class Round:
         self.before: dict[str, Value] = {}
         self.afresh = False
         self.note = ""
+        self.ids = self._confirmed_ids()
+        self.repairs = self.doubt is Doubt.OVER and order.record.exists is not None
         self.withheld: list[list[Withheld]] = [list(job.event.withheld) for job in jobs]
         self.heard([{} for _ in jobs])
 
@@ -95,14 +105,27 @@ class Round:
 
     def heard(self, resolved: Sequence[Mapping[str, Value]]) -> None:
         """Takes in what the events say, with the references that were found for each."""
-        pairs = zip(self.jobs, resolved, strict=True)
-        self.said = [said(job.event, job.stamp, found, self.policy.on_delete) for job, found in pairs]
+        self.said = [
+            said(job.event, job.stamp, found, self.policy.on_delete, without={each.sets for each in withheld})
+            for job, found, withheld in zip(self.jobs, resolved, self.withheld, strict=True)
+        ]
         self.merged = merge_all([self.order.record, *self.said])
-        self.want: Wanted = wanted(self.merged, self.policy)
+        self.want = wanted(self.merged, self.policy, self._family(self.ids))
+
+    @property
+    def parent(self) -> str | None:
+        """The externalId of the work order that it should lie under, where the events name one so."""
+        cell = self.merged.standing().get(PARENT)
+        return str(cell.value) if cell is not None and cell.ref else None
+
+    def stands_under(self, name: str, task_id: str) -> None:
+        """The work order of this name, which it should lie under, is this task now."""
+        self.ids[name] = task_id
+        self.want = wanted(self.merged, self.policy, self._family(self.ids))
 
     def trust_record(self, *, again: bool) -> None:
         """What Ditio shows is what it confirmed; `again`: what these events say is sent though it was confirmed."""
-        self.shown = shown_by_record(self.order.record, self.policy)
+        self.shown = shown_by_record(self.order.record, self.policy, self._family(self._confirmed_ids()))
         if again:
             won = frozenset[str]().union(*(winners(each, self.merged) for each in self.said))
             self.shown = Shown({name: value for name, value in self.shown.values.items() if name not in won})
@@ -121,6 +144,11 @@ class Round:
         self.task_id = None
         self.shown = Shown()
 
+    def raise_doubt(self, window: Window, now: float) -> None:
+        """From now on a request may be on its way."""
+        self.doubt_until = window.raised(self.doubt_until, now)
+        self.doubt = Doubt.OPEN
+
     def settle_doubt(self, until: float) -> None:
         """A definite answer, or a look-up after its end, leaves this of the doubt."""
         self.doubt_until = until
@@ -128,13 +156,16 @@ class Round:
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to look up: the task is known to be gone, and that is all the events say."""
-        gone = self.task_id is None and not self.want.exists and self.doubt is Doubt.NONE
-        return gone and self.merged.exists == self.order.record.exists
+        """Whether there is nothing to look up: the task is known to be gone, and that is all the events say; or nobody asks for it."""
+        if self.task_id is not None or self.doubt is not Doubt.NONE:
+            return False
+        if not self.jobs:
+            return not (self.order.named and self.policy.mark_parents)
+        return not self.want.exists and self.merged.exists == self.order.record.exists
 
     def next_call(self) -> Call | None:
-        """What is due next. Without events no task is made that was not there before."""
-        if not self.jobs and self.task_id is None and self.order.record.exists is None:
+        """What is due next. Without events no task is made, except in the place of one that was there, or may have been."""
+        if not self.jobs and self.task_id is None and not self.repairs:
             return None
         return next_call(self.external_id, self.want, self.task_id, self.shown, self.policy)
 
@@ -170,7 +201,30 @@ class Round:
             self.merged.floor if complete else None,
             self.merged.owned,
         )
-        return WorkOrder(self.order.key, record, self.task_id, self.doubt_until)
+        parent, parent_id, marked = self._place(gone=complete and self.task_id is None and not self.want.exists)
+        return msgspec.structs.replace(
+            self.order, record=record, task_id=self.task_id, doubt_until=self.doubt_until,
+            parent=parent, parent_id=parent_id, marked=marked,
+        )  # fmt: skip
+
+    def _place(self, *, gone: bool) -> tuple[str | None, str | None, bool]:
+        """Under which task Ditio is known to show it (externalId, id), and whether as a parent because of a child."""
+        if gone:
+            return None, None, False
+        parent, parent_id, marked = self.order.parent, self.order.parent_id, self.order.marked
+        if PARENT in self.shown.values or self.shown.complete:
+            parent_id = str(self.shown.values.get(PARENT) or "") or None
+            parent = next((name for name, task_id in self.ids.items() if task_id == parent_id and name == self.parent), None)
+        if IS_PARENT in self.shown.values or self.shown.complete:
+            marked = (marked or self.order.named) and self.shown.values.get(IS_PARENT) is True
+        return parent, parent_id, marked
+
+    def _confirmed_ids(self) -> dict[str, str]:
+        order = self.order
+        return {order.parent: order.parent_id} if order.parent is not None and order.parent_id is not None else {}
+
+    def _family(self, ids: Mapping[str, str]) -> Family:
+        return Family(ids, self.order.named, self.order.marked)
 
     def outcome(self, index: int, ending: Outcome | None) -> Outcome:
         """What became of one of the events; `ending` is what ended the round before everything stood as wanted."""

@@ -166,7 +166,12 @@ class Service:
             client,
             lookups,
             clock,
-            policy=Policy(settings.worker_on_delete, settings.worker_create_active, settings.worker_create_only_fields),
+            policy=Policy(
+                settings.worker_on_delete,
+                settings.worker_create_active,
+                settings.worker_create_only_fields,
+                settings.worker_mark_parents,
+            ),
             window=Window(settings.ditio_timeout_s, settings.ditio_settle_s),
             resend=settings.worker_resend,
             derive=self._derived if settings.ditio_client_ids else None,

@@ -13,6 +13,7 @@ from tests.support.reconciling import client
 from tests.support.secret import keep_secret
 from worker.api import Client
 from worker.core.errors import Missing, Outage, Refused, UnknownOutcome
+from worker.core.field import Value
 from worker.core.plan import Create, Delete, Replace, Update
 from worker.ports import Project
 from worker.sandbox import Options, Server, serve
@@ -45,7 +46,7 @@ VARIANTS: list[dict[str, Any]] = [
     {},
     {"no_match": "null", "single": "array", "create_answer": "array"},
     {"no_match": "nothing", "update_answer": "nothing", "create_answer": "nothing"},
-    {"no_match": "array", "key_case": "ignore", "dates": "offset"},
+    {"no_match": "array", "key_case": "ignore", "dates": "offset", "other_settings": "reset"},
 ]
 
 
@@ -57,13 +58,16 @@ async def test_a_task_is_made_found_changed_replaced_and_deleted_in_every_varian
         assert not await api.tasks_by_number(NUMBER, "WO-1")
         assert not await api.tasks_of_project(project.id)
         # When it is made: what is given wins, the project's template fills the gaps
-        made = await api.send(Create("WO-1", {"name": "Grunnarbeid", "estimatedHourQty": 500.0, "startDate": DAY}), project)
+        values: dict[str, Value] = {"name": "Grunnarbeid", "estimatedHourQty": 500.0, "startDate": DAY, "externalDim01": "0120"}
+        made = await api.send(Create("WO-1", values), project)
         (found,) = await api.tasks_by_number(NUMBER, "WO-1")
         task_id = str(found["id"])
         # Then every look-up shows it
         assert made.task == (None if options.get("create_answer") == "nothing" else found)
         assert await api.task_by_id(task_id) == found
-        assert await api.tasks_of_project(project.id) == [found]
+        assert await api.task_by_number(NUMBER, "WO-1") == await api.task_by_external_number("4711", "WO-1") == found
+        assert await api.tasks_of_project(project.id) == await api.tasks_of_project_number(NUMBER) == [found]
+        assert await api.tasks_of_external_number("4711") == await api.tasks_by_production_code("0120") == [found]
         assert {"projectId": project.id, "externalId": "WO-1", "price": 950.0, "textRequired": True}.items() <= found.items()
         # When one field is changed, the others stay
         await api.send(Update(task_id, {"name": "Fase 2"}), project)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.ledger.conftest import StoppedClock
-from tests.support.reconciling import client
+from tests.support.reconciling import client, reconciler
 from worker.api import Client
 from worker.core.client_id import client_id
 from worker.core.doubt import Window
@@ -19,10 +19,9 @@ from worker.core.field import Value
 from worker.core.outcome import Applied, Dead, Outcome, Superseded, Unchanged, Waiting
 from worker.core.plan import Call, Create, Policy
 from worker.core.stamp import Instant
-from worker.ledger.memory import Contents, MemoryLedger
+from worker.ledger.memory import Contents
 from worker.ports import Key, Project, Reply
-from worker.reconcile import Conclusion, Reconciler
-from worker.resolve import Lookups
+from worker.reconcile import Conclusion
 from worker.round import Job
 from worker.sandbox import Options, Server, serve
 from worker.sandbox.seed import seed
@@ -33,9 +32,9 @@ WINDOW = Window(timeout_s=10, settle_s=30)
 class Watched:
     """A client that looks into the ledger at the moment of each write."""
 
-    def __init__(self, api: Client, ledger: MemoryLedger, key: Key) -> None:
+    def __init__(self, api: Client, contents: Contents, key: Key) -> None:
         self._api = api
-        self._ledger = ledger
+        self._contents = contents
         self._key = key
         self.doubts: list[tuple[type[Call], float]] = []
 
@@ -43,7 +42,7 @@ class Watched:
         async def begun() -> None:
             assert starting is not None
             await starting()
-            self.doubts.append((type(call), (await self._ledger.load(self._key)).doubt_until))
+            self.doubts.append((type(call), self._contents.orders[self._key].doubt_until))
 
         return await self._api.send(call, project, starting=begun if starting else None)
 
@@ -61,17 +60,11 @@ class Rig:
         self.state = server.sandbox.state
         self.project_id = next(each for each in self.state.projects.values() if each["projectNumber"] == "P-2026-001")["id"]
         self.key = Key(self.project_id, "WO-1")
-        self.ledger = MemoryLedger(Contents(), api_base="a", company_id="c", clock=clock)
-        self.ditio = Watched(api, self.ledger, self.key)
-
-        async def known(key: Key) -> str | None:
-            return (await self.ledger.load(key)).task_id
-
-        self.lookups = Lookups(
-            self.ditio, known, company_id=server.sandbox.options.company_id, person_id="identityId", absent_s=1,
-            now=clock.monotonic, observe=lambda kind, result: None,
-        )  # fmt: skip
-        self.reconciler = Reconciler(self.ledger, self.ditio, self.lookups, clock, policy=policy, window=WINDOW, derive=derive)
+        contents = Contents()
+        self.ditio = Watched(api, contents, self.key)
+        self.reconciler, self.lookups, self.ledger = reconciler(
+            self.ditio, server, policy, contents, window=WINDOW, clock=clock, derive=derive
+        )
 
     async def run(self, *jobs: Job) -> list[Conclusion]:
         """One round, or one for each event where Ditio refuses them together."""
@@ -275,8 +268,8 @@ async def test_a_refused_post_without_a_task_is_rejected_after_the_doubt_and_not
 async def test_of_events_that_are_refused_together_only_the_culprit_dies(rig: Rig) -> None:
     # Given
     await rig.run(job(1, name="a"))
-    # When: Ditio takes no parent that is not there
-    ends = await rig.run(job(4, name="d"), job(3, parentActivityId="f" * 24), job(2, price=5.0))
+    # When: Ditio lets no task lie under itself
+    ends = await rig.run(job(4, name="d"), job(3, parentActivityId=rig.task()["id"]), job(2, price=5.0))
     # Then
     assert [type(end.outcome) for end in ends] == [Applied, Dead, Applied]
     assert (rig.task()["name"], rig.task()["price"], rig.task()["parentActivityId"]) == ("d", 5.0, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.ledger.conftest import Shelf
@@ -81,6 +82,67 @@ async def test_doubts_are_due_when_their_time_is_over_and_the_longest_overdue_fi
     # When a doubt is lifted it is due no more
     await store.commit(WorkOrder(Key("p", "WO-2"), doubt_until=0.0))
     assert await store.next_due() == 20.0
+
+
+async def test_a_child_owes_it_to_its_parent_to_be_looked_at_also_to_one_that_was_unknown(shelf: Shelf) -> None:
+    # Given
+    store = await shelf.open()
+    child = WorkOrder(Key("p", "WO-2"), task_id="t-2", parent="WO-1", parent_id="t-1")
+    # When
+    await store.commit(child)
+    # Then
+    assert await store.due(0.0, 10) == [Key("p", "WO-1")]
+    parent = await store.load(Key("p", "WO-1"))
+    assert (parent.named, parent.owed, parent.task_id) == (True, 1, None)
+    assert (await store.load(Key("other", "WO-1"))).owed == 0
+    assert await store.load(child.key) == child
+    # And committing the same again owes nothing more
+    await store.commit(child)
+    assert (await store.load(parent.key)).owed == 1
+    # And when it is paid it is due no more, until the child moves away
+    await store.commit(msgspec.structs.replace(parent, task_id="t-1", marked=True), paid=True)
+    assert await store.next_due() is None
+    await store.commit(msgspec.structs.replace(child, parent=None, parent_id=None))
+    parent = await store.load(parent.key)
+    assert (parent.named, parent.marked, parent.owed) == (False, True, 1)
+
+
+async def test_what_was_caused_while_it_was_being_paid_is_still_owed_at_once(shelf: Shelf) -> None:
+    # Given something owed, that somebody has begun to do
+    store = await shelf.open()
+    await store.commit(WorkOrder(Key("p", "WO-2"), parent="WO-1", parent_id="t-1"))
+    begun = await store.load(Key("p", "WO-1"))
+    # When another child comes meanwhile
+    await store.commit(WorkOrder(Key("p", "WO-3"), parent="WO-1", parent_id="t-1"))
+    await store.commit(begun, paid=True)
+    # Then
+    assert (await store.load(begun.key)).owed == 1
+    assert await store.due(0.0, 10) == [begun.key]
+    # And what is put off is due later
+    later = await store.load(begun.key)
+    await store.commit(msgspec.structs.replace(later, owed_at=50.0))
+    assert await store.due(49.0, 10) == []
+    assert await store.next_due() == 50.0
+    # And what is caused meanwhile is due at once
+    await store.commit(WorkOrder(Key("p", "WO-3")))
+    await store.commit(msgspec.structs.replace(later, owed_at=70.0))
+    assert await store.next_due() == 0.0
+
+
+async def test_a_task_with_another_id_is_owed_to_those_that_lie_under_it_by_name(shelf: Shelf) -> None:
+    # Given
+    store = await shelf.open()
+    await store.commit(WorkOrder(Key("p", "WO-1"), task_id="t-1"))
+    await store.commit(WorkOrder(Key("p", "WO-2"), task_id="t-2", parent="WO-1", parent_id="t-1"))
+    await store.commit(WorkOrder(Key("p", "WO-3"), task_id="t-3", parent_id="t-1"))
+    parent = await store.load(Key("p", "WO-1"))
+    assert (parent.named, parent.owed) == (True, 2)
+    # When it is gone, and made again
+    await store.commit(msgspec.structs.replace(parent, task_id=None), paid=True)
+    assert await store.next_due() is None
+    await store.commit(msgspec.structs.replace(parent, task_id="t-9", owed=0))
+    # Then
+    assert await store.due(0.0, 10) == [Key("p", "WO-2")]
 
 
 async def test_history_gives_the_last_lines_in_the_order_of_their_commits(shelf: Shelf) -> None:

@@ -137,6 +137,63 @@ def test_a_put_resets_what_it_leaves_out(ditio: Ditio) -> None:
     assert (task["externalId"], task["projectId"]) == ("WO-1", ditio.project)
 
 
+@pytest.mark.parametrize(("rule", "kept", "given"), [("stay", True, True), ("reset", None, False)])
+def test_a_put_does_to_settings_beyond_the_pages_fields_what_the_option_says(rule: str, kept: object, given: object) -> None:
+    ditio = Ditio(other_settings=rule)
+    administer(ditio.sandbox, Request("PUT", f"/_sandbox/templates/{ditio.project}", body=b'{"textRequired": true}'))
+    task_id = ditio.made()
+    assert ditio.ask("PUT", f"tasks/{task_id}", {"textRequired": False})[1]["textRequired"] is given
+    task_id = ditio.made("WO-2")
+    assert ditio.ask("PUT", f"tasks/{task_id}", {"name": "b"})[1].get("textRequired") is kept
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_an_update_takes_no_foreign_company_no_other_ones_key_and_no_number_for_a_key(ditio: Ditio, method: str) -> None:
+    # Given two projects with a work order of the same key
+    other = ditio.put_in("projects", {"projectNumber": "P-2"})[0]["id"]
+    company = ditio.sandbox.options.company_id
+    task_id = ditio.made()
+    assert ditio.ask("POST", "tasks", {"companyId": company, "projectId": other, "externalId": "WO-1"})[0] == 201
+    # Then
+    for wrong, status in (
+        ({"companyId": "5f" * 12}, 404),
+        ({"projectId": "5f" * 12}, 404),
+        ({"projectId": other}, 400),
+        ({"externalId": 5}, 400),
+    ):
+        before = dict(ditio.sandbox.state.tasks[task_id])
+        assert ditio.ask(method, f"tasks/{task_id}", wrong)[0] == status
+        assert ditio.sandbox.state.tasks[task_id] == before
+    # And with a key of its own it moves
+    assert ditio.ask(method, f"tasks/{task_id}", {"projectId": other, "externalId": "WO-2"})[1]["projectId"] == other
+
+
+def test_a_project_is_made_once_for_its_number_and_deleted_with_everything_in_it(ditio: Ditio) -> None:
+    # Given
+    body = {"companyId": ditio.sandbox.options.company_id, "projectNumber": "P-9", "externalProjectNumber": "X-9"}
+    # When
+    (status, project), again = ditio.ask("POST", "projects", body), ditio.ask("POST", "projects", {**body, "name": "annet"})
+    # Then
+    assert (status, project["externalProjectNumber"], again) == (201, "X-9", (200, project))
+    assert ditio.ask("GET", "projects/by-project-number/P-9")[1] == project
+    ditio.ask("POST", "tasks", {"companyId": body["companyId"], "projectId": project["id"], "externalId": "WO-1"})
+    kept = ditio.made("WO-2")
+    assert ditio.ask("DELETE", f"projects/{project['id']}")[0] == 204
+    assert list(ditio.sandbox.state.tasks) == [kept]
+    assert ditio.ask("DELETE", f"projects/{project['id']}")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status"), [({"companyId": None}, 400), ({"projectNumber": ""}, 400), ({"companyId": "5f" * 12}, 404)]
+)
+def test_a_project_without_what_is_required_or_of_another_company_is_refused(
+    ditio: Ditio, wrong: dict[str, object], status: int
+) -> None:
+    body = {"companyId": ditio.sandbox.options.company_id, "projectNumber": "P-9", **wrong}
+    assert ditio.ask("POST", "projects", body)[0] == status
+    assert len(ditio.sandbox.state.projects) == 1
+
+
 @pytest.mark.parametrize(
     "path",
     [

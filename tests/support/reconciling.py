@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from worker.api import Access, Client, open_api
@@ -10,7 +10,7 @@ from worker.clock import WallClock
 from worker.core.doubt import Window
 from worker.core.plan import Policy
 from worker.ledger.memory import Contents, MemoryLedger
-from worker.ports import Clock, Key, OperationName
+from worker.ports import Clock, Ditio, Key, OperationName
 from worker.reconcile import Reconciler
 from worker.resolve import Lookups
 from worker.sandbox import Server
@@ -46,10 +46,17 @@ async def client(server: Server, clock: Clock | None = None, **changes: object) 
 
 
 def reconciler(
-    api: Client, server: Server, policy: Policy, contents: Contents | None = None, *, settle_s: float = 30
+    api: Ditio,
+    server: Server,
+    policy: Policy = Policy(),
+    contents: Contents | None = None,
+    *,
+    window: Window = Window(5, 30),
+    clock: Clock | None = None,
+    derive: Callable[[Key], str] | None = None,
 ) -> tuple[Reconciler, Lookups, MemoryLedger]:
     """The parts that reconcile, with nothing known yet unless `contents` say so."""
-    clock = WallClock()
+    clock = clock or WallClock()
     company = server.sandbox.options.company_id
     ledger = MemoryLedger(contents or Contents(), api_base=server.url, company_id=company, clock=clock)
 
@@ -61,8 +68,8 @@ def reconciler(
         known,
         company_id=company,
         person_id="identityId",
-        absent_s=0.2,
+        absent_s=1,
         now=clock.monotonic,
         observe=lambda kind, result: None,
     )
-    return Reconciler(ledger, api, lookups, clock, policy=policy, window=Window(5, settle_s)), lookups, ledger
+    return Reconciler(ledger, api, lookups, clock, policy=policy, window=window, derive=derive), lookups, ledger

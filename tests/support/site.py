@@ -192,8 +192,9 @@ class Site:
         await self.pass_time(SETTLE_S)
 
     def forget(self) -> None:
-        """The ledger knows nothing any more."""
+        """Another worker takes over, with a ledger that knows nothing."""
         self.ledger._contents.orders.clear()
+        self.restart()
 
     async def _take(self, message: Message, end: End) -> tuple[str, Message]:
         self._published.clear()

@@ -405,8 +405,13 @@ async def test_retry_after_is_honoured(api: Client, ditio: Ditio, clock: QuickCl
 async def test_a_look_up_without_a_match_is_empty_in_every_form_while_the_control_read_succeeds(
     api: Client, ditio: Ditio, nothing: Answer
 ) -> None:
-    ditio.script = [nothing] * 4
+    ditio.script = [nothing] * 9
     assert not await api.tasks_by_number("P-1", "WO-1")
+    assert await api.task_by_number("P-1", "WO-1") is None
+    assert await api.task_by_external_number("X-1", "WO-1") is None
+    assert not await api.tasks_of_project_number("P-1")
+    assert not await api.tasks_of_external_number("X-1")
+    assert not await api.tasks_by_production_code("D-1")
     assert not await api.projects_by_number("P-1")
     assert await api.person_by_number("7") is None
     assert await api.task_by_id("t") is None
@@ -469,9 +474,46 @@ async def test_a_key_that_no_path_can_hold_never_asks_for_something_else(api: Cl
     assert await api.person_by_number(key) is None
     assert await api.project_by_id(key) is None
     assert await api.task_by_id(key) is None
-    with pytest.raises(Refused):
-        await api.tasks_by_number("P-1", key)
+    for ask in (api.tasks_by_number, api.task_by_number, api.task_by_external_number):
+        for keys in (("P-1", key), (key, "WO-1")):
+            with pytest.raises(Refused, match="no path can hold"):
+                await ask(*keys)
+    for listing in (api.tasks_of_project_number, api.tasks_of_external_number, api.tasks_by_production_code):
+        with pytest.raises(Refused, match="no path can hold"):
+            await listing(key)
     assert ditio.seen == []
+
+
+async def test_each_look_up_of_the_page_asks_for_its_own_path_under_its_own_operation(api: Client, ditio: Ditio) -> None:
+    # Given
+    ditio.script = [says(200, [{"id": "t"}, {"id": "u"}])] * 8
+    # When
+    found = [
+        await api.tasks_of_project("p/1"),
+        await api.tasks_of_project_number("P/1"),
+        await api.tasks_of_external_number("X/1"),
+        await api.task_by_id("t/1"),
+        await api.task_by_number("P/1", "WO/1"),
+        await api.tasks_by_number("P/1", "WO/1"),
+        await api.task_by_external_number("X/1", "WO/1"),
+        await api.tasks_by_production_code("D/1"),
+    ]
+    # Then
+    assert [(method, path.removeprefix("tasks/")) for method, path, _ in ditio.seen] == [
+        ("GET", "project/p%2F1"),
+        ("GET", "by-project-number/P%2F1"),
+        ("GET", "by-external-project-number/X%2F1"),
+        ("GET", "t%2F1"),
+        ("GET", "by-project-number/P%2F1/by-task-number/WO%2F1"),
+        ("GET", "by-project-number/P%2F1/by-task-number/WO%2F1/list"),
+        ("GET", "by-external-project-number/X%2F1/by-external-id/WO%2F1"),
+        ("GET", "by-production-code/D%2F1"),
+    ]
+    one, all_of_them = {"id": "t"}, [{"id": "t"}, {"id": "u"}]
+    assert found == [all_of_them, all_of_them, all_of_them, one, one, all_of_them, one, all_of_them]
+    assert [operation.removeprefix("task_") for operation, _ in ditio.observed if operation.startswith("task")] == [
+        "list", "list", "list", "get", "find", "find", "find", "list"
+    ]  # fmt: skip
 
 
 async def test_what_is_sent_is_what_the_page_documents(api: Client, ditio: Ditio) -> None:

@@ -25,6 +25,7 @@ NEEDS: Mapping[str, frozenset[Group]] = MappingProxyType(
         "publish": frozenset({"broker", "queues", "events"}),
         "validate": frozenset({"events"}),
         "topology": frozenset({"queues"}),
+        "tasks": frozenset({"ditio"}),
         "schema": frozenset(),
         "sandbox": frozenset(),
         "demo": frozenset(),

@@ -6,6 +6,7 @@ WorkerError
 │   └── UnsupportedType         a CloudEvents type that the worker does not handle
 ├── Unresolved                  something that the event names cannot be turned into a Ditio id
 │   ├── Absent                  not there (yet): worth waiting for
+│   ├── Elsewhere               there, but in another project: a dead letter at once
 │   ├── NotInTable              a unit or status that WORKER_TABLES_FILE lacks: a dead letter at once
 │   └── Ambiguous               more than one match: a dead letter at once
 ├── ApiError                    a call to Ditio did not succeed
@@ -61,6 +62,10 @@ class Unresolved(WorkerError):
 
 class Absent(Unresolved):
     """What is named is not there (yet)."""
+
+
+class Elsewhere(Unresolved):
+    """What is named is there, but where this event cannot refer to it."""
 
 
 class NotInTable(Unresolved):

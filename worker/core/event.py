@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import Literal, TypeAlias
 
 import msgspec
 
-from worker.core.field import Value
+from worker.core.field import PARENT, Value
 from worker.core.outcome import Reason
 from worker.core.record import Cell, Record
 from worker.core.stamp import ABSENT, Instant, OrderBy, Sequence, Stamp
@@ -36,10 +37,11 @@ class ProjectRef(msgspec.Struct, frozen=True):
 class Reference(msgspec.Struct, frozen=True):
     """Something that must be looked up before its Ditio field can be sent.
 
-    `kind` is `parent` or `person`; `key` the parent's externalId or the employee number; `path` where the event said it.
+    `kind` is `parent`, `person` or `task`; `key` the parent's externalId, the employee number, or the parent's id; `path` where the
+    event said it.
     """
 
-    kind: Literal["parent", "person"]
+    kind: Literal["parent", "person", "task"]
     key: str
     path: str
 
@@ -91,19 +93,22 @@ class Event(msgspec.Struct, frozen=True):
         return frozenset(self.values) | frozenset(self.references)
 
 
-def said(event: Event, stamp: Stamp, resolved: Mapping[str, Value], on_delete: OnDelete) -> Record:
-    """What an event says, as a record. `resolved` holds the references that were found; the others are withheld.
+def said(
+    event: Event, stamp: Stamp, resolved: Mapping[str, Value], on_delete: OnDelete, *, without: AbstractSet[str] = frozenset()
+) -> Record:
+    """What an event says, as a record. `resolved` holds the references that were found (a parent by its externalId); the others
+    are withheld, as are the values of the fields in `without`.
 
     An event that names its project by external number says that number of the task too: Ditio's look-up by external project
     number may go by the task's own field. Deleting under `deactivate` says `active: false`, so that only a newer event
     that sets `active` brings the task back.
     """
-    values: dict[str, Value] = {**event.values, **resolved}
+    values = {name: value for name, value in {**event.values, **resolved}.items() if name not in without}
     if event.type is EventType.DELETED:
         values = {"active": False} if on_delete == "deactivate" else {}
     elif event.project.kind == "externalNumber":
         values.setdefault("externalProjectNumber", event.project.value)
-    cells = {name: Cell(value, stamp) for name, value in values.items()}
+    cells = {name: Cell(value, stamp, ref=name == PARENT and name in resolved) for name, value in values.items()}
     floor = stamp if event.type in (EventType.REPLACED, EventType.DELETED) else None
     exists = Cell(event.type is not EventType.DELETED, stamp)
     return Record(cells, exists, floor, event.fields.union(cells))

@@ -51,6 +51,12 @@ FIELDS: Mapping[str, Kind] = MappingProxyType(
     }
 )
 
+PARENT = "parentActivityId"
+"""The field that holds the task under which a task lies."""
+
+IS_PARENT = "isParent"
+"""The field that says that tasks lie under a task."""
+
 NEVER_NULL = frozenset({"active", "isParent", "status"})
 """What an event may not clear."""
 

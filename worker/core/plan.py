@@ -18,7 +18,7 @@ import msgspec
 from worker.core.date import wire_date
 from worker.core.errors import Invalid
 from worker.core.event import OnDelete
-from worker.core.field import DEFAULTS, FIELDS, Kind, Value, empty
+from worker.core.field import DEFAULTS, FIELDS, IS_PARENT, PARENT, Kind, Value, empty
 from worker.core.record import Cell, Record
 
 
@@ -28,6 +28,19 @@ class Policy(msgspec.Struct, frozen=True):
     on_delete: OnDelete = "deactivate"
     create_active: bool = True
     create_only: frozenset[str] = frozenset()
+    mark_parents: bool = True
+
+
+class Family(msgspec.Struct, frozen=True):
+    """A work order among its like.
+
+    `ids`: the task ids of work orders that it may lie under, by externalId. `named`: a work order lies under it. `marked`: Ditio
+    is known to show it as a parent because one did.
+    """
+
+    ids: Mapping[str, str] = MappingProxyType({})
+    named: bool = False
+    marked: bool = False
 
 
 class Create(msgspec.Struct, frozen=True, tag="create"):
@@ -78,17 +91,26 @@ class Wanted(msgspec.Struct, frozen=True):
     exists: bool
 
 
-def wanted(record: Record, policy: Policy) -> Wanted:
-    """What a record says should stand. A reset `active` becomes the value that a creation would give it."""
-    resets: Mapping[str, Value] = {"active": policy.create_active, "isParent": False}
-    values = {name: resets.get(name) if cell.reset else cell.value for name, cell in record.standing().items()}
+def wanted(record: Record, policy: Policy, family: Family) -> Wanted:
+    """What a record says should stand.
+
+    A reset `active` becomes the value that a creation would give it; `isParent` is true while a child names the work order, over what
+    the ERP says. A parent whose id is not known is left out: it stays as it is.
+    """
+    values = _values(record.standing(), policy, family)
+    if policy.mark_parents and family.named:
+        values[IS_PARENT] = True
+    elif policy.mark_parents and family.marked:
+        values.setdefault(IS_PARENT, False)
     return Wanted(values, exists=record.exists is None or record.exists.value is True)
 
 
-def shown_by_record(record: Record, policy: Policy) -> Shown:
-    """What Ditio has confirmed, as the record of confirmed cells tells it."""
-    resets: Mapping[str, Value] = {"active": policy.create_active, "isParent": False}
-    return Shown({name: resets.get(name) if cell.reset else cell.value for name, cell in record.cells.items()})
+def shown_by_record(record: Record, policy: Policy, family: Family) -> Shown:
+    """What Ditio has confirmed, as the record of confirmed cells tells it. `family` holds the ids as they were confirmed."""
+    values = _values(record.cells, policy, family)
+    if family.marked:
+        values[IS_PARENT] = True
+    return Shown(values)
 
 
 def shown_by_task(task: Mapping[str, object]) -> Shown:
@@ -120,7 +142,18 @@ def next_call(external_id: str, want: Wanted, task_id: str | None, shown: Shown,
 
 def confirmed(merged: Record, want: Wanted, shown: Shown) -> Mapping[str, Cell]:
     """The standing cells whose values Ditio is known to hold."""
-    return {name: cell for name, cell in merged.standing().items() if _holds(name, want.values[name], shown)}
+    standing = merged.standing().items()
+    return {name: cell for name, cell in standing if name in want.values and _holds(name, want.values[name], shown)}
+
+
+def _values(cells: Mapping[str, Cell], policy: Policy, family: Family) -> dict[str, Value]:
+    """The wire values of cells, without the references whose ids are not known."""
+    resets: Mapping[str, Value] = {"active": policy.create_active, IS_PARENT: False}
+    return {
+        name: resets.get(name) if cell.reset else family.ids[str(cell.value)] if cell.ref else cell.value
+        for name, cell in cells.items()
+        if not cell.ref or cell.value in family.ids
+    }
 
 
 def _wire_value(value: object, kind: Kind) -> Value:
@@ -162,7 +195,7 @@ def _holds(name: str, value: Value, shown: Shown) -> bool:
 
 def _patchable(name: str, value: Value) -> bool:
     # Whether an empty text in a PATCH clears, or says nothing as null does, is not documented.
-    return value not in (None, "") or name == "parentActivityId" or FIELDS[name] in DEFAULTS
+    return value not in (None, "") or name == PARENT or FIELDS[name] in DEFAULTS
 
 
 def _patched(name: str, value: Value) -> Value:

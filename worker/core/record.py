@@ -16,15 +16,20 @@ from worker.core.stamp import Stamp
 
 
 class Cell(msgspec.Struct, frozen=True, array_like=True):
-    """A field's value and stamp. `reset` marks the emptiness that a floor says, which any event of the same stamp beats."""
+    """A field's value and stamp.
+
+    `reset` marks the emptiness that a floor says, which any event of the same stamp beats. With `ref` the value is the externalId of a
+    work order of the same project, and what goes to Ditio is the id of its task: an id may change, what the event said does not.
+    """
 
     value: Value
     stamp: Stamp
     reset: bool = False
+    ref: bool = False
 
-    def rank(self) -> tuple[Stamp, bool, bytes]:
+    def rank(self) -> tuple[Stamp, bool, bytes, bool]:
         """The order of two cells of one field: stamp, then said before reset, then the larger canonical JSON."""
-        return self.stamp, not self.reset, msgspec.json.encode(self.value)
+        return self.stamp, not self.reset, msgspec.json.encode(self.value), self.ref
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):

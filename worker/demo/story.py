@@ -17,7 +17,6 @@ PROJECTS: Mapping[str, str] = {"P-2026-001": "E18 Bamble", "P-2026-002": "Bybane
 LATE_PROJECT = "P-2026-003"
 FOREMEN: Mapping[str, str] = {"1042": "Kari Nordmann", "1077": "Øystein Ås"}
 LATE_FOREMAN = "1077"
-NO_SUCH_TASK = "000000000000000000000000"
 
 SOURCE = "/erp/demo"
 BEGAN = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)
@@ -138,8 +137,8 @@ def _as_they_arrive(published: list[Message], chance: random.Random) -> list[Mes
 
 
 def _broken() -> Iterator[Message]:
-    """What must end as a dead letter: no JSON, a wrong type, and an order that Ditio refuses."""
-    erp = Erp(changes=9_000)
+    """What must end as a dead letter: no JSON, a wrong type, and a change that Ditio refuses."""
+    erp = Erp({("P-2026-001", "WO-101"): {}}, changes=9_000)
     yield message(b'{"specversion": "1.0", "type": ', "application/cloudevents+json")
     yield erp.created("P-2026-001", "WO-990", name="Feil timetall", estimatedHourQty="abc")
-    yield erp.created("P-2026-001", "WO-991", name="Under en ordre som ikke finnes", parentActivityId=NO_SUCH_TASK)
+    yield erp.updated("P-2026-001", "WO-101", parent="WO-101")  # under itself

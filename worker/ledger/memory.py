@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -17,7 +17,7 @@ from worker.ports import Clock, Happened, Key, WorkOrder
 
 @dataclass
 class Contents:
-    """What outlives the closing of a ledger: handed to the next one, it is there again."""
+    """What outlives the closing of a ledger: handed to the next one, it is there again. `below` holds who lies under whom."""
 
     orders: dict[Key, WorkOrder] = field(default_factory=dict)
     seen: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -25,6 +25,39 @@ class Contents:
     history: list[tuple[Key, Happened]] = field(default_factory=list)
     binding: Binding | None = None
     pause: Pause | None = None
+    below: dict[Key | str, dict[Key, None]] = field(default_factory=dict)
+
+    def put(self, order: WorkOrder) -> None:
+        """Stores a work order, and where it lies."""
+        if (before := self.orders.get(order.key)) is not None:
+            for above in _above(before):
+                self.below[above].pop(order.key, None)
+        self.orders[order.key] = order
+        for above in _above(order):
+            self.below.setdefault(above, {})[order.key] = None
+
+    def lies_under(self, order: WorkOrder) -> bool:
+        """Whether any work order lies under this one."""
+        return bool(self.below.get(order.key)) or (order.task_id is not None and bool(self.below.get(order.task_id)))
+
+    def concerned(self, before: WorkOrder, after: WorkOrder) -> Sequence[Key]:
+        """Those above and below for whom something follows from a change of place or of the task's id."""
+        keys: list[Key] = []
+        if (before.parent, before.parent_id) != (after.parent, after.parent_id):
+            for order in (before, after):
+                if order.parent is not None:
+                    keys.append(Key(order.key.project_id, order.parent))
+                elif order.parent_id is not None:
+                    keys += [key for key in sorted(self.orders) if self.orders[key].task_id == order.parent_id]
+        if after.task_id not in (None, before.task_id):
+            keys += [key for key in self.below.get(after.key, ()) if self.orders[key].parent_id != after.task_id]
+        return keys
+
+
+def _above(order: WorkOrder) -> list[Key | str]:
+    """What a work order lies under: a work order by its name, a task by its id."""
+    named = [Key(order.key.project_id, order.parent)] if order.parent is not None else []
+    return [*named, *([order.parent_id] if order.parent_id is not None else [])]
 
 
 class MemoryLedger:
@@ -49,25 +82,41 @@ class MemoryLedger:
 
     async def load(self, key: Key) -> WorkOrder:
         """What is known of a work order (an empty one when nothing is)."""
-        return self._open().orders.get(key) or WorkOrder(key)
+        contents = self._open()
+        order = contents.orders.get(key) or WorkOrder(key)
+        return msgspec.structs.replace(order, named=contents.lies_under(order))
 
-    async def commit(self, order: WorkOrder, happened: Sequence[Happened] = ()) -> None:
-        """Merges the record, replaces task and doubt, appends to the history."""
+    async def commit(self, order: WorkOrder, happened: Sequence[Happened] = (), *, paid: bool = False) -> None:
+        """Merges the record, replaces the rest, owes to others what follows from it, appends to the history."""
         contents = self._open()
         stored = contents.orders.get(order.key)
-        if stored is not None:
-            order = msgspec.structs.replace(order, record=merge(stored.record, order.record))
-        contents.orders[order.key] = order
+        before = stored or WorkOrder(order.key)
+        contents.put(
+            msgspec.structs.replace(
+                order,
+                record=merge(before.record, order.record),
+                owed=before.owed - (order.owed if paid else 0),
+                owed_at=order.owed_at if before.owed == order.owed else 0.0,
+            )
+        )
+        for key in contents.concerned(before, order):
+            known = contents.orders.get(key) or WorkOrder(key)
+            contents.put(msgspec.structs.replace(known, owed=known.owed + 1, owed_at=0.0))
         contents.history += ((order.key, line) for line in happened)
 
     async def due(self, now: float, limit: int) -> Sequence[Key]:
-        """The work orders whose doubt is over at `now`, the longest overdue first."""
-        doubtful = [(order.doubt_until, key) for key, order in self._open().orders.items() if order.doubt_until > 0]
-        return [key for until, key in sorted(doubtful) if until <= now][:limit]
+        """The work orders whose doubt is over, or to which something is owed, at `now`; the longest overdue first."""
+        return [key for at, key in sorted(self._dues()) if at <= now][:limit]
 
     async def next_due(self) -> float | None:
-        """When the next doubt ends."""
-        return min((order.doubt_until for order in self._open().orders.values() if order.doubt_until > 0), default=None)
+        """When the next of them is due."""
+        return min((at for at, _ in self._dues()), default=None)
+
+    def _dues(self) -> Iterator[tuple[float, Key]]:
+        for key, order in self._open().orders.items():
+            times = [at for at, counts in ((order.doubt_until, order.doubt_until > 0), (order.owed_at, order.owed > 0)) if counts]
+            if times:
+                yield min(times), key
 
     async def with_external_id(self, external_id: str) -> Sequence[WorkOrder]:
         """The work orders with exactly this external id."""

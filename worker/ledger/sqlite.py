@@ -62,16 +62,16 @@ class SqliteLedger:
         """What is known of a work order (an empty one when nothing is)."""
         return await self._thread.read(lambda db: statements.load(db, key))
 
-    async def commit(self, order: WorkOrder, happened: Sequence[Happened] = ()) -> None:
-        """Merges the record, replaces task and doubt, appends to the history."""
-        await self._thread.write(lambda db: statements.commit(db, order, happened))
+    async def commit(self, order: WorkOrder, happened: Sequence[Happened] = (), *, paid: bool = False) -> None:
+        """Merges the record, replaces the rest, owes to others what follows from it, appends to the history."""
+        await self._thread.write(lambda db: statements.commit(db, order, happened, paid=paid))
 
     async def due(self, now: float, limit: int) -> Sequence[Key]:
-        """The work orders whose doubt is over at `now`, the longest overdue first."""
+        """The work orders whose doubt is over, or to which something is owed, at `now`; the longest overdue first."""
         return await self._thread.read(lambda db: statements.due(db, now, limit))
 
     async def next_due(self) -> float | None:
-        """When the next doubt ends."""
+        """When the next of them is due."""
         return await self._thread.read(statements.next_due)
 
     async def with_external_id(self, external_id: str) -> Sequence[WorkOrder]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -11,8 +12,30 @@ from worker.core.record import Record, merge
 from worker.ledger.store import Binding, Pause
 from worker.ports import Happened, Key, WorkOrder
 
-ORDER = "SELECT id, record, task_id, doubt_until FROM work_orders WHERE external_id = ? AND project_id = ?"
-ORDERS = "SELECT project_id, external_id, record, task_id, doubt_until FROM work_orders"
+ORDERS = (
+    "SELECT id, project_id, external_id, record, task_id, doubt_until, parent, parent_id, marked, owed, owed_at,"
+    " EXISTS (SELECT 1 FROM work_orders child WHERE child.parent = self.external_id AND child.project_id = self.project_id)"
+    " OR EXISTS (SELECT 1 FROM work_orders child WHERE child.parent_id = self.task_id) FROM work_orders self"
+)
+ORDER = f"{ORDERS} WHERE external_id = ? AND project_id = ?"
+INSERT = (
+    "INSERT INTO work_orders (record, task_id, doubt_until, parent, parent_id, marked, external_id, project_id)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+UPDATE = (
+    "UPDATE work_orders SET record = ?, task_id = ?, doubt_until = ?, parent = ?, parent_id = ?, marked = ?, owed = owed - ?,"
+    " owed_at = CASE owed WHEN ? THEN ? ELSE 0 END WHERE id = ?"
+)
+OWE = "UPDATE work_orders SET owed = owed + 1, owed_at = 0 WHERE"
+MAKE_KNOWN = "INSERT OR IGNORE INTO work_orders (external_id, project_id, record) VALUES (?, ?, '{}')"
+DUE = (
+    "SELECT doubt_until AS at, project_id, external_id FROM work_orders WHERE doubt_until > 0 AND doubt_until <= ?1"
+    " UNION SELECT owed_at AS at, project_id, external_id FROM work_orders WHERE owed > 0 AND owed_at <= ?1 ORDER BY at LIMIT ?2"
+)
+NEXT_DUE = (
+    "SELECT min(at) FROM (SELECT min(doubt_until) AS at FROM work_orders WHERE doubt_until > 0"
+    " UNION ALL SELECT min(owed_at) AS at FROM work_orders WHERE owed > 0)"
+)
 LINES = "SELECT at, outcome, source, event_id, type, time, first_seen, detail, calls, before FROM history"
 NEW_LINE = (
     "INSERT INTO history (work_order, at, outcome, source, event_id, type, time, first_seen, detail, calls, before)"
@@ -81,47 +104,54 @@ def first_seen(db: sqlite3.Connection, source: str, event_id: str, at: int) -> i
 def load(db: sqlite3.Connection, key: Key) -> WorkOrder:
     """What is known of a work order."""
     row = db.execute(ORDER, (key.external_id, key.project_id)).fetchone()
-    return WorkOrder(key, read_record(row[1]), row[2], row[3]) if row else WorkOrder(key)
+    return _order(row) if row else WorkOrder(key)
 
 
-def commit(db: sqlite3.Connection, order: WorkOrder, happened: Sequence[Happened]) -> None:
-    """Merges the record, replaces task and doubt, appends to the history."""
-    row = db.execute(ORDER, (order.key.external_id, order.key.project_id)).fetchone()
+def commit(db: sqlite3.Connection, order: WorkOrder, happened: Sequence[Happened], *, paid: bool) -> None:
+    """Merges the record, replaces the rest, owes to others what follows from it, appends to the history."""
+    key = (order.key.external_id, order.key.project_id)
+    row = db.execute(ORDER, key).fetchone()
+    stored = _order(row) if row else WorkOrder(order.key)
+    place = (order.task_id, order.doubt_until, order.parent, order.parent_id, order.marked)
     if row:
-        number, record = row[0], merge(read_record(row[1]), order.record)
-        db.execute(
-            "UPDATE work_orders SET record = ?, task_id = ?, doubt_until = ? WHERE id = ?",
-            (write(record), order.task_id, order.doubt_until, number),
-        )
+        number, record = row[0], write(merge(stored.record, order.record))
+        db.execute(UPDATE, (record, *place, order.owed if paid else 0, order.owed, order.owed_at, number))
     else:
-        number = db.execute(
-            "INSERT INTO work_orders (external_id, project_id, record, task_id, doubt_until) VALUES (?, ?, ?, ?, ?)",
-            (order.key.external_id, order.key.project_id, write(order.record), order.task_id, order.doubt_until),
-        ).lastrowid
+        number = db.execute(INSERT, (write(order.record), *place, *key)).lastrowid
+    _owe(db, stored, order)
     db.executemany(NEW_LINE, [_row(number, line) for line in happened])
 
 
+def _owe(db: sqlite3.Connection, before: WorkOrder, after: WorkOrder) -> None:
+    """What a change of place or of the task's id causes for those above and below."""
+    project_id = after.key.project_id
+    if (before.parent, before.parent_id) != (after.parent, after.parent_id):
+        for order in (before, after):
+            if order.parent is not None:
+                db.execute(MAKE_KNOWN, (order.parent, project_id))
+                db.execute(f"{OWE} external_id = ? AND project_id = ?", (order.parent, project_id))
+            elif order.parent_id is not None:
+                db.execute(f"{OWE} task_id = ?", (order.parent_id,))
+    if after.task_id not in (None, before.task_id):
+        db.execute(
+            f"{OWE} parent = ? AND project_id = ? AND parent_id IS NOT ?", (after.key.external_id, project_id, after.task_id)
+        )
+
+
 def due(db: sqlite3.Connection, now: float, limit: int) -> Sequence[Key]:
-    """The work orders whose doubt is over."""
-    rows = db.execute(
-        "SELECT project_id, external_id FROM work_orders WHERE doubt_until > 0 AND doubt_until <= ? ORDER BY doubt_until LIMIT ?",
-        (now, limit),
-    )
-    return [Key(*row) for row in rows]
+    """The work orders whose doubt is over, or to which something is owed."""
+    return [Key(*row[1:]) for row in db.execute(DUE, (now, limit))]
 
 
 def next_due(db: sqlite3.Connection) -> float | None:
-    """When the next doubt ends."""
-    (until,) = db.execute("SELECT min(doubt_until) FROM work_orders WHERE doubt_until > 0").fetchone()
-    return None if until is None else float(until)
+    """When the next of them is due."""
+    (at,) = db.execute(NEXT_DUE).fetchone()
+    return None if at is None else float(at)
 
 
 def orders(db: sqlite3.Connection, column: str, value: str) -> Sequence[WorkOrder]:
     """The work orders of which a column (`external_id` or `task_id`) is exactly this."""
-    rows = db.execute(f"{ORDERS} WHERE {column} = ? ORDER BY project_id, external_id", (value,))
-    return [
-        WorkOrder(Key(project, external), read_record(record), task, doubt) for project, external, record, task, doubt in rows
-    ]
+    return [_order(row) for row in db.execute(f"{ORDERS} WHERE {column} = ? ORDER BY project_id, external_id", (value,))]
 
 
 def history(db: sqlite3.Connection, key: Key, limit: int) -> Sequence[Happened]:
@@ -145,6 +175,14 @@ def last_event(db: sqlite3.Connection, project_id: str) -> tuple[Key, Happened] 
 def count(db: sqlite3.Connection) -> int:
     """How many work orders are known: rows are never deleted."""
     return int(db.execute("SELECT coalesce(max(id), 0) FROM work_orders").fetchone()[0])
+
+
+def _order(row: tuple[Any, ...]) -> WorkOrder:
+    _, project_id, external_id, record, task_id, doubt_until, parent, parent_id, marked, owed, owed_at, named = row
+    return WorkOrder(
+        Key(project_id, external_id), read_record(record), task_id, doubt_until, parent, parent_id,
+        bool(marked), bool(named), owed, owed_at,
+    )  # fmt: skip
 
 
 def _row(number: int | None, line: Happened) -> tuple[object, ...]:

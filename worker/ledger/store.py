@@ -58,7 +58,7 @@ class Reader(Protocol):
         ...
 
     async def next_due(self) -> float | None:
-        """When the next doubt ends."""
+        """When the next doubt ends, or something owed is due."""
         ...
 
     async def work_orders(self) -> int:

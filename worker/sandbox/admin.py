@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from worker.sandbox import projects
 from worker.sandbox.fields import defaults
 from worker.sandbox.message import Refusal, Reply, Request, answer, segments
 from worker.sandbox.sandbox import Sandbox, requests_of
@@ -64,7 +65,7 @@ def _put_in(sandbox: Sandbox, request: Request, path: tuple[str, ...]) -> Reply:
     state = sandbox.state
     match request.method, path:
         case "POST", ("projects",):
-            made = [_project(sandbox, given) for given in _each(request.json())]
+            made = [projects.put_in(state, sandbox.options.company_id, given) for given in _each(request.json())]
         case "POST", ("users",):
             made = [_user(sandbox, given) for given in _each(request.json())]
         case "POST", ("tasks",):
@@ -76,9 +77,7 @@ def _put_in(sandbox: Sandbox, request: Request, path: tuple[str, ...]) -> Reply:
             state.hours[task_id] = state.hours.get(task_id, 0) + 1
             made = []
         case "DELETE", ("projects", project_id):
-            for task in state.of_project(project_id):
-                state.remove(task["id"])
-            del state.projects[project_id]
+            projects.delete(state, project_id)
             made = []
         case "DELETE", ("tasks", task_id):
             state.remove(task_id)
@@ -93,19 +92,6 @@ def _each(given: Any) -> list[dict[str, Any]]:
     return given if isinstance(given, list) else [given]
 
 
-def _project(sandbox: Sandbox, given: dict[str, Any]) -> dict[str, Any]:
-    project = {
-        "id": sandbox.state.new_id(),
-        "companyId": sandbox.options.company_id,
-        "name": given["projectNumber"],
-        "externalProjectNumber": None,
-        "active": True,
-        **given,
-    }
-    sandbox.state.projects[project["id"]] = project
-    return project
-
-
 def _user(sandbox: Sandbox, given: dict[str, Any]) -> dict[str, Any]:
     number = given["employeeNumber"]
     ids = {"identityId": f"auth0|{sandbox.state.new_id()}", "companyProfileId": sandbox.state.new_id()}
@@ -114,7 +100,6 @@ def _user(sandbox: Sandbox, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _task(sandbox: Sandbox, given: dict[str, Any]) -> dict[str, Any]:
-
     task = {**defaults(), "companyId": sandbox.options.company_id, "id": sandbox.state.new_id(), **given}
     sandbox.state.put(task)
     return task

@@ -41,6 +41,12 @@ class Options:
         "either",
     )
     patch_empty: str = _switch("clear", 'what "" does to a text in a PATCH (for the parent it always clears)', "clear", "keep")
+    other_settings: str = _switch(
+        "stay",
+        "what a PUT does to settings beyond the page's fields, such as textRequired: they stay, or it takes them and resets what it omits",
+        "stay",
+        "reset",
+    )
     client_ids: str = _switch("keep", "what an id in a POST does: kept (an existing one gets 400), or ignored", "keep", "ignore")
     person_id: str = _switch(
         "any",

@@ -12,6 +12,7 @@ from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qs
 
+from worker.sandbox import projects
 from worker.sandbox.faults import Faults
 from worker.sandbox.message import Refusal, Reply, Request, answer, segments
 from worker.sandbox.options import Options
@@ -19,7 +20,7 @@ from worker.sandbox.state import State
 from worker.sandbox.tasks import Tasks
 
 API = ("core", "api", "v4", "integration")
-WRITES = frozenset({"task_create", "task_update", "task_replace", "task_delete"})
+WRITES = frozenset({"project_create", "project_delete", "task_create", "task_update", "task_replace", "task_delete"})
 LONGEST_LOG = 50_000
 HELD_S = 300.0
 """How long a request that takes effect late is held without a reply, unless the fault says otherwise: until the client gives up."""
@@ -148,6 +149,10 @@ class Sandbox:
         match request.method, path:
             case "GET", ("projects",):
                 return "project_list", lambda: answer(tasks.projects())
+            case "POST", ("projects",):
+                return "project_create", lambda: projects.create(self.state, self.options.company_id, request.json())
+            case "DELETE", ("projects", project_id):
+                return "project_delete", lambda: projects.delete(self.state, project_id)
             case "GET", ("projects", "by-project-number", number):
                 return "project_get", lambda: self._project("projectNumber", number)
             case "GET", ("projects", project_id):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from worker.sandbox.fields import DATES, FROM_TEMPLATE, IDENTITY, defaults, shown_date, taken
+from worker.sandbox.fields import DATES, FIELDS, FROM_TEMPLATE, IDENTITY, defaults, shown_date, taken
 from worker.sandbox.message import Refusal, Reply, answer
 from worker.sandbox.options import Options
 from worker.sandbox.state import State, Thing
@@ -50,9 +50,10 @@ class Tasks:
         return answer(self.shown(task), 201)
 
     def replace(self, task_id: str, body: Any) -> Reply:
-        """PUT tasks/{id}: what is left out is reset, the template is not consulted; settings that no request can name stay."""
+        """PUT tasks/{id}: what is left out is reset, the template is not consulted; other settings go by their option."""
         before, given = self._task(task_id), self._object(body)
-        kept = {name: value for name, value in before.items() if name in FROM_TEMPLATE and name not in defaults()}
+        source = before if self._options().other_settings == "stay" else given
+        kept = {name: value for name, value in source.items() if name in FROM_TEMPLATE and name not in FIELDS}
         values = {name: value for name, value in taken(given).items() if value is not None}
         return self._changed(before, {**defaults(), **kept, **values, **self._identity(before, given)})
 
@@ -148,9 +149,10 @@ class Tasks:
     def _identity(self, before: Thing, given: Mapping[str, Any]) -> Thing:
         """Company, project and externalId after an update; the id of the body is ignored."""
         identity = {name: given.get(name) or before[name] for name in IDENTITY}
-        if identity["projectId"] != before["projectId"]:
+        self._external_id(identity)
+        if any(given.get(name) not in (None, "", before[name]) for name in ("companyId", "projectId")):
             self._project(identity)
-            if self.state.children(before["id"]):
+            if identity["projectId"] != before["projectId"] and self.state.children(before["id"]):
                 raise Refusal(400, "En ordre med underordrer kan ikke flyttes", "projectId")
         return {**identity, "id": before["id"]}
 
@@ -181,7 +183,8 @@ class Tasks:
 
     def _changed(self, before: Thing, task: Thing) -> Reply:
         self._check(task)
-        if task["externalId"] != before["externalId"] and self.state.with_key(task["projectId"], task["externalId"]):
+        twins = [each["id"] for each in self.state.with_key(task["projectId"], task["externalId"])]
+        if twins and before["id"] not in twins:
             raise Refusal(400, "externalId finnes allerede", "externalId")
         self.state.put(task)
         return Reply(204) if self._options().update_answer == "nothing" else self._one([task])
