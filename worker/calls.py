@@ -83,7 +83,7 @@ class Calls:
             if (round.in_doubt or round.rejected) and await self._look_up_derived(round):
                 return
             call = Create(call.external_id, {"id": self._derive(round.order.key), **call.values})
-        elif round.in_doubt:
+        if round.in_doubt and (self._derive is None or round.rejected):
             raise Halted(_settling("a request that was given up may still create this work order", round.rejected))
         if round.rejected is not None:
             raise Halted(Dead(round.rejected))

@@ -463,3 +463,16 @@ def test_a_foreman_takes_one_kind_of_id_by_the_option(kind: str) -> None:
     other = "companyProfileId" if kind == "identityId" else "identityId"
     assert ditio.create("WO-1", mainForemanId=user[kind])[0] == 201
     assert ditio.create("WO-2", mainForemanId=user[other])[0] == 400
+
+
+@pytest.mark.parametrize(("companies", "seen"), [("one", 1), ("several", 2)])
+def test_the_client_sees_the_projects_of_one_company_or_of_several(companies: str, seen: int) -> None:
+    ditio = Ditio(companies=companies, single="array")
+    other = ditio.put_in("projects", {"projectNumber": "P-1", "companyId": "c" * 24})[0]["id"]
+    assert len(ditio.ask("GET", "projects")[1]) == seen
+    assert len(ditio.ask("GET", "projects/by-project-number/P-1")[1]) == seen
+    assert ditio.ask("GET", f"projects/{other}")[0] == (404 if seen == 1 else 200)
+    # And the tasks in them
+    for number, project in enumerate((ditio.project, other)):
+        ditio.put_in("tasks", {"externalId": f"WO-{number}", "projectId": project})
+    assert len(ditio.ask("GET", "tasks/by-project-number/P-1")[1]) == seen

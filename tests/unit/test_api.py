@@ -412,7 +412,7 @@ async def test_a_look_up_without_a_match_is_empty_in_every_form_while_the_contro
     assert not await api.tasks_of_project_number("P-1")
     assert not await api.tasks_of_external_number("X-1")
     assert not await api.tasks_by_production_code("D-1")
-    assert await api.project_by_number("P-1") is None
+    assert not await api.projects_by_number("P-1")
     assert await api.person_by_number("7") is None
     assert await api.task_by_id("t") is None
 
@@ -423,7 +423,7 @@ async def test_that_nothing_is_there_is_not_believed_when_the_control_read_fails
 ) -> None:
     ditio.script, ditio.control, ditio.control_body = [says(404)], control, body
     with pytest.raises(Outage) as error:
-        await api.project_by_number("P-1")
+        await api.projects_by_number("P-1")
     assert error.value.cause == "circuit"
 
 
@@ -470,10 +470,7 @@ async def test_keys_are_percent_encoded_once_on_the_wire(api: Client, ditio: Dit
 
 @pytest.mark.parametrize("key", [".", ".."])
 async def test_a_key_that_no_path_can_hold_never_asks_for_something_else(api: Client, ditio: Ditio, key: str) -> None:
-    # Given a project of that number
-    ditio.control_body = [{"id": "p-9", "projectNumber": key}]
-    # When, Then
-    assert await api.project_by_number(key) == Project("p-9", key, None)
+    assert not await api.projects_by_number(key)
     assert await api.person_by_number(key) is None
     assert await api.project_by_id(key) is None
     assert await api.task_by_id(key) is None

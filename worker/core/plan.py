@@ -194,7 +194,8 @@ def _holds(name: str, value: Value, shown: Shown) -> bool:
 
 
 def _patchable(name: str, value: Value) -> bool:
-    return value is not None or name == PARENT or FIELDS[name] in DEFAULTS
+    # Whether an empty text in a PATCH clears, or says nothing as null does, is not documented.
+    return value not in (None, "") or name == PARENT or FIELDS[name] in DEFAULTS
 
 
 def _patched(name: str, value: Value) -> Value:

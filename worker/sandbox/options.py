@@ -21,6 +21,12 @@ class Options:
     scope: str = _switch("ditioapiv3", "and its scope")
     token_s: float = _switch(1800.0, "how long a token lives, in seconds")
     duplicate: str = _switch("400", "what a POST with an externalId that the project has gets", "400", "409", "allow")
+    companies: str = _switch(
+        "one",
+        "whose projects the client sees: its company's, or those of several (a look-up may then show them all)",
+        "one",
+        "several",
+    )
     no_match: str = _switch("404", "what a look-up by key without a match answers", "404", "null", "nothing", "array")
     single: str = _switch("object", "what a look-up of one task answers", "object", "array")
     key_case: str = _switch("exact", "whether look-ups by key tell capital letters from small ones", "exact", "ignore")

@@ -148,7 +148,7 @@ class Sandbox:
         tasks = self.tasks
         match request.method, path:
             case "GET", ("projects",):
-                return "project_list", lambda: answer(self._projects())
+                return "project_list", lambda: answer(tasks.projects())
             case "POST", ("projects",):
                 return "project_create", lambda: projects.create(self.state, self.options.company_id, request.json())
             case "DELETE", ("projects", project_id):
@@ -214,14 +214,11 @@ class Sandbox:
 
     # --- projects and people
 
-    def _projects(self) -> list[dict[str, Any]]:
-        return [each for each in self.state.projects.values() if each["companyId"] == self.options.company_id]
-
     def _project(self, name: str, value: str) -> Reply:
-        found = [each for each in self.state.projects.values() if self.tasks.same(str(each.get(name) or ""), value)]
+        found = [each for each in self.tasks.projects() if self.tasks.same(str(each.get(name) or ""), value)]
         if not found:
             raise Refusal(404, "Prosjektet finnes ikke")
-        return answer(found[0])
+        return answer(found if self.options.single == "array" else found[0])
 
     def _person(self, number: str) -> Reply:
         if number not in self.state.users:
