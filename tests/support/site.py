@@ -128,7 +128,7 @@ class Site:
         )
         return Process(
             handling, ledger=self.ledger, ditio=self.api, resolver=lookups, reconciler=reconciler, publisher=self,
-            clock=self.clock, observer=self, trouble=self._troubles.append,
+            clock=self.clock, observer=self, trouble=self._troubles.append, sure_of_clock=self.api.control,
         )  # fmt: skip
 
     # --- the broker's part
@@ -138,6 +138,7 @@ class Site:
 
     def received(self, delivery: Delivery) -> None: ...
     def released(self, delivery: Delivery) -> None: ...
+    async def settling(self, taken: Taken, conclusion: Conclusion, step: int) -> None: ...
     def settled(self, taken: Taken, conclusion: Conclusion, seconds: float) -> None:
         self._conclusion = conclusion
 

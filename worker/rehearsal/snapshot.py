@@ -66,9 +66,12 @@ class Snapshot:
 
     # --- reading
 
-    async def project_by_number(self, number: str) -> Project | None:
-        """The project with a number."""
-        return self._noted(await self._ditio.project_by_number(number))
+    async def projects_by_number(self, number: str) -> Sequence[Project]:
+        """The projects with a number."""
+        projects = await self._ditio.projects_by_number(number)
+        for project in projects:
+            self._noted(project)
+        return projects
 
     async def project_by_id(self, project_id: str) -> Project | None:
         """The project with an id."""
