@@ -7,19 +7,20 @@ task or 204 without a body.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
-import httpx
 import msgspec
 
+from worker.api.access import Access, Observer
+from worker.api.exchange import Exchange
 from worker.api.flight import SingleFlight
 from worker.api.gate import Gate
-from worker.api.http import Access, Answer, Http, Observer, Starting, Unauthorized
+from worker.api.http import Answer, Http, Starting, Unauthorized
+from worker.api.httpx_wire import open_wire
 from worker.api.segment import path, safe_in_path
 from worker.api.token import TokenSource
-from worker.api.transport import Transport
+from worker.api.wire import Wire
 from worker.core.errors import ApiError, Missing, Outage, Refused, UnknownOutcome
 from worker.core.plan import Call, Create, Delete, Replace, Update
 from worker.ports import Clock, OperationName, Project, Reply, Task
@@ -32,13 +33,16 @@ BELIEVED_S = 5.0
 
 
 @asynccontextmanager
-async def open_api(access: Access, clock: Clock, observer: Observer) -> AsyncIterator[Client]:
-    """A client, until the block ends."""
-    context = ssl.create_default_context(cafile=access.ca_file) if access.ca_file else None
-    transport = Transport(context, access.proxy, access.no_proxy, connect_s=access.timeout_s / 2)
-    async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=access.timeout_s) as client:
-        tokens = TokenSource(access, client, clock, observer)
-        http = Http(access, client, tokens, Gate(clock, access.max_requests_per_s), clock, observer)
+async def open_api(access: Access, clock: Clock, observer: Observer, *, wire: Wire | None = None) -> AsyncIterator[Client]:
+    """A client, until the block ends. `wire` takes the place of the network."""
+    async with AsyncExitStack() as stack:
+        if wire is None:
+            wire = await stack.enter_async_context(
+                open_wire(access.ca_file, access.proxy, access.no_proxy, connect_s=access.timeout_s / 2)
+            )
+        exchange = Exchange(wire, access.timeout_s, clock, observer)
+        tokens = TokenSource(access, exchange, clock)
+        http = Http(access.api_base, exchange, tokens, Gate(clock, access.max_requests_per_s), clock, observer)
         yield Client(http, access.company_id, clock)
 
 

@@ -7,21 +7,21 @@ connection refused ─► NotSent      timeout, broken connection, 408, 5xx ─�
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal, Protocol, TypeAlias
+from http import HTTPStatus
+from typing import Protocol, TypeAlias
 
-import httpx
 import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 
+from worker.api.access import Observer, RetryCause
+from worker.api.exchange import Exchange
 from worker.api.gate import LONGEST_S, Gate
-from worker.api.response import LONGEST_TEXT, http_date, retry_after, said, without
+from worker.api.response import LONGEST_TEXT, retry_after, said, without
+from worker.api.wire import TimedOut
 from worker.core.backoff import full_jitter
 from worker.core.errors import ApiError, Missing, NotSent, Outage, Refused, UnknownOutcome
 from worker.ports import Clock, OperationName
-
-RetryCause: TypeAlias = Literal["connect", "timeout", "protocol", "server", "throttled", "unauthorized"]
 
 Starting: TypeAlias = Callable[[], Awaitable[None]]
 """What must be done before a request goes out."""
@@ -29,35 +29,6 @@ Starting: TypeAlias = Callable[[], Awaitable[None]]
 ATTEMPTS = 3
 RETRY_BASE_S = 0.25
 RETRY_CAP_S = 4.0
-LARGEST_ANSWER = 64 * 1_048_576
-
-
-class Access(msgspec.Struct, frozen=True):
-    """Where Ditio is and how to be let in. `client_secret` is asked at each new token, so that a renewed one is found. Times in seconds."""
-
-    api_base: str
-    identity_base: str
-    client_id: str
-    client_secret: Callable[[], str]
-    company_id: str
-    scope: str = "ditioapiv3"
-    timeout_s: float = 10
-    max_requests_per_s: float | None = None
-    ca_file: str | None = None
-    proxy: str | None = None
-    no_proxy: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        """Without the proxy, whose address may hold a password."""
-        return f"Access({self.api_base!r}, client_id={self.client_id!r}, company_id={self.company_id!r})"
-
-
-class Observer(Protocol):
-    """Is told of each request, of each that is made again, and of how far Ditio's clock is ahead (seconds)."""
-
-    def request(self, operation: OperationName, status: int | None, seconds: float) -> None: ...
-    def retry(self, cause: RetryCause) -> None: ...
-    def clock_ahead(self, seconds: float) -> None: ...
 
 
 class Tokens(Protocol):
@@ -88,14 +59,11 @@ class Unauthorized(ApiError):
 
 
 class Http:
-    """Requests that share a client, a token and a gate."""
+    """Requests that share a wire, a token and a gate."""
 
-    def __init__(
-        self, access: Access, client: httpx.AsyncClient, tokens: Tokens, gate: Gate, clock: Clock, observer: Observer
-    ) -> None:
-        self._root = f"{access.api_base.rstrip('/')}/api/v4/integration/"
-        self._timeout_s = access.timeout_s
-        self._client = client
+    def __init__(self, api_base: str, exchange: Exchange, tokens: Tokens, gate: Gate, clock: Clock, observer: Observer) -> None:
+        self._root = f"{api_base.rstrip('/')}/api/v4/integration/"
+        self._exchange = exchange
         self._tokens = tokens
         self._gate = gate
         self._clock = clock
@@ -182,7 +150,7 @@ class Http:
                 if self._clock.monotonic() - began > LONGEST_S:
                     raise Outage("circuit", f"Ditio has answered 429 for over {LONGEST_S:.0f} s") from None
             except Unauthorized as error:
-                if renewed or error.status != httpx.codes.UNAUTHORIZED:
+                if renewed or error.status != HTTPStatus.UNAUTHORIZED:
                     raise
                 renewed = True
                 self._observer.retry("unauthorized")
@@ -192,65 +160,23 @@ class Http:
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         if content is not None:
             headers["Content-Type"] = "application/json"
-        request = self._client.build_request(method, self._root + path, content=content, headers=headers)
-        status, answered, body = await timed(self._client, request, operation, self._timeout_s, self._clock, self._observer)
+        status, answered, body = await self._exchange.make(operation, method, self._root + path, headers, content)
         if 200 <= status < 300:
             return body
         raise _refusal(operation, status, answered, without(token, body), self._clock.now())
 
 
-async def timed(
-    client: httpx.AsyncClient,
-    request: httpx.Request,
-    operation: OperationName,
-    within_s: float,
-    clock: Clock,
-    observer: Observer,
-) -> tuple[int, httpx.Headers, bytes]:
-    """Sends one request, all of it within its time. Raises NotSent or UnknownOutcome."""
-    began, status = clock.monotonic(), None
-    try:
-        async with asyncio.timeout(within_s):
-            response = await client.send(request, stream=True)
-            try:
-                body = await _read(response)
-            finally:
-                await response.aclose()
-        status = response.status_code
-        if (date := http_date(response.headers.get("Date"))) is not None:
-            observer.clock_ahead(date - clock.now())
-        return status, response.headers, body
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
-        raise NotSent(f"{operation}: no connection to {request.url.host}: {_worded(error)}") from error
-    except (TimeoutError, httpx.TimeoutException) as error:
-        raise UnknownOutcome(f"{operation}: no answer within {within_s:g} s") from error
-    except (httpx.TransportError, httpx.StreamError, httpx.DecodingError) as error:
-        raise UnknownOutcome(f"{operation}: the connection broke: {_worded(error)}") from error
-    finally:
-        observer.request(operation, status, clock.monotonic() - began)
-
-
-async def _read(response: httpx.Response) -> bytes:
-    parts, size = [], 0
-    async for part in response.aiter_bytes():
-        size += len(part)
-        if size > LARGEST_ANSWER:
-            raise httpx.DecodingError(f"the answer is larger than {LARGEST_ANSWER} bytes")
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _refusal(operation: OperationName, status: int, headers: httpx.Headers, body: bytes, now: float) -> Exception:
+def _refusal(operation: OperationName, status: int, headers: Mapping[str, str], body: bytes, now: float) -> Exception:
     """The error that an answer stands for: by its status alone, for the texts are in the user's language."""
-    if status == httpx.codes.TOO_MANY_REQUESTS:
-        return Throttled(retry_after(headers.get("Retry-After"), now))
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return Throttled(retry_after(headers.get("retry-after"), now))
     text = body[: LONGEST_TEXT * 4].decode("utf-8", "replace")[:LONGEST_TEXT]
     detail = f"{operation}: Ditio answered {status}: {said(body) or 'without a word'}"
     if status in (401, 403):
         return Unauthorized(detail, status=status, response=text)
-    if status == httpx.codes.NOT_FOUND:
+    if status == HTTPStatus.NOT_FOUND:
         return Missing(detail, status=status, response=text)
-    if status == httpx.codes.REQUEST_TIMEOUT or not 400 <= status < 500:
+    if status == HTTPStatus.REQUEST_TIMEOUT or not 400 <= status < 500:
         return UnknownOutcome(detail, status=status, response=text)
     return Refused(detail, status=status, response=text)
 
@@ -260,8 +186,4 @@ def _cause(error: ApiError) -> RetryCause:
         return "connect"
     if error.status is not None:
         return "server"
-    return "timeout" if isinstance(error.__cause__, TimeoutError | httpx.TimeoutException) else "protocol"
-
-
-def _worded(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    return "timeout" if isinstance(error, TimedOut) else "protocol"

@@ -6,12 +6,14 @@ Source: Ditio's public documentation, authentication (client credentials).
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlencode
 
-import httpx
 import msgspec
 
+from worker.api.access import Access
+from worker.api.exchange import Exchange
 from worker.api.flight import SingleFlight
-from worker.api.http import ATTEMPTS, RETRY_BASE_S, RETRY_CAP_S, Access, Observer, timed
+from worker.api.http import ATTEMPTS, RETRY_BASE_S, RETRY_CAP_S
 from worker.api.response import said
 from worker.core.backoff import full_jitter
 from worker.core.errors import ApiError, Outage
@@ -32,11 +34,10 @@ class Grant(msgspec.Struct, frozen=True):
 class TokenSource:
     """Hands out the token."""
 
-    def __init__(self, access: Access, client: httpx.AsyncClient, clock: Clock, observer: Observer) -> None:
+    def __init__(self, access: Access, exchange: Exchange, clock: Clock) -> None:
         self._access = access
-        self._client = client
+        self._exchange = exchange
         self._clock = clock
-        self._observer = observer
         self._token = ""
         self._good_until = 0.0
         self._renewed = SingleFlight(self._renew)
@@ -73,8 +74,9 @@ class TokenSource:
             "client_secret": secret,
             "scope": self._access.scope,
         }
-        request = self._client.build_request("POST", f"{self._access.identity_base.rstrip('/')}/connect/token", data=form)
-        status, _, body = await timed(self._client, request, "token", self._access.timeout_s, self._clock, self._observer)
+        url = f"{self._access.identity_base.rstrip('/')}/connect/token"
+        headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+        status, _, body = await self._exchange.make("token", "POST", url, headers, urlencode(form).encode())
         if 200 <= status < 300:
             try:
                 return msgspec.json.decode(body, type=Grant, strict=False)
