@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
+from worker.api import Client
 from worker.config import Settings
 from worker.core.errors import BrokerError, LedgerError
 from worker.flow import Flow
@@ -40,12 +41,12 @@ async def due_work(flow: Flow, process: Process, store: Store, clock: Clock) -> 
         await asyncio.gather(*(process.do_due(key) for key in keys))
 
 
-async def gauges(metrics: Metrics, process: Process, intake: Intake, store: Store, clock: Clock, most_in_flight: int) -> None:
+async def gauges(metrics: Metrics, process: Process, intake: Intake, store: Store, clock: Clock, client: Client) -> None:
     """Keeps the gauges true that nobody sets at an event."""
-    metrics.concurrency_limit(most_in_flight)
     while True:
+        metrics.concurrency_limit(client.concurrency_limit)
+        metrics.in_flight(client.in_flight)
         metrics.lanes(len(process.lanes))
-        metrics.in_flight(process.lanes.running)
         metrics.consumer_active(intake.taking)
         metrics.broker_connected(intake.connected)
         with suppress(LedgerError):

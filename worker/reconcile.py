@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from worker.core.doubt import Doubt, Window
-from worker.core.errors import Absent, Ambiguous, ApiError, Missing, NotSent, Refused, UnknownOutcome, Unresolved
+from worker.core.errors import Abandoned, Absent, Ambiguous, ApiError, Missing, NotSent, Refused, UnknownOutcome, Unresolved
 from worker.core.event import ProjectRef, Reference, Withheld
 from worker.core.field import Value
 from worker.core.outcome import UNRESOLVED, Applied, Dead, Failure, Outcome, Reason, Unchanged, Waiting, name
@@ -178,6 +178,10 @@ class Reconciler:
             await self._not_found(round, error)
         except UnknownOutcome:
             await self._raise_doubt(round)
+            raise
+        except Abandoned as gone:
+            if gone.lingering:
+                await self._raise_doubt(round)
             raise
 
     async def _create(self, round: Round, call: Create) -> None:

@@ -26,6 +26,7 @@ class Access(msgspec.Struct, frozen=True):
     ca_file: str | None = None
     proxy: str | None = None
     no_proxy: tuple[str, ...] = ()
+    max_in_flight: int = 64
 
     def __repr__(self) -> str:
         """Without the proxy, whose address may hold a password."""

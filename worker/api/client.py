@@ -18,9 +18,12 @@ from worker.api.flight import SingleFlight
 from worker.api.gate import Gate
 from worker.api.http import Answer, Http, Starting, Unauthorized
 from worker.api.httpx_wire import open_wire
+from worker.api.limiter import Limiter
+from worker.api.patience import Patience
 from worker.api.segment import path, safe_in_path
 from worker.api.token import TokenSource
 from worker.api.wire import Wire
+from worker.core import limit
 from worker.core.errors import ApiError, Missing, Outage, Refused, UnknownOutcome
 from worker.core.plan import Call, Create, Delete, Replace, Update
 from worker.ports import Clock, OperationName, Project, Reply, Task
@@ -33,17 +36,21 @@ BELIEVED_S = 5.0
 
 
 @asynccontextmanager
-async def open_api(access: Access, clock: Clock, observer: Observer, *, wire: Wire | None = None) -> AsyncIterator[Client]:
-    """A client, until the block ends. `wire` takes the place of the network."""
+async def open_api(
+    access: Access, clock: Clock, observer: Observer, *, wire: Wire | None = None, patience: Patience | None = None
+) -> AsyncIterator[Client]:
+    """A client, until the block ends. `wire` takes the place of the network; once `patience` is at its end requests raise Abandoned."""
     async with AsyncExitStack() as stack:
         if wire is None:
             wire = await stack.enter_async_context(
                 open_wire(access.ca_file, access.proxy, access.no_proxy, connect_s=access.timeout_s / 2)
             )
-        exchange = Exchange(wire, access.timeout_s, clock, observer)
-        tokens = TokenSource(access, exchange, clock)
-        http = Http(access.api_base, exchange, tokens, Gate(clock, access.max_requests_per_s), clock, observer)
-        yield Client(http, access.company_id, clock)
+        patience = patience or Patience(clock)
+        exchange = Exchange(wire, access.timeout_s, clock, observer, patience)
+        tokens = TokenSource(access, exchange, clock, patience)
+        limiter = Limiter(limit.first(access.max_in_flight), clock, patience)
+        gate = Gate(clock, patience, access.max_requests_per_s)
+        yield Client(Http(access.api_base, exchange, tokens, gate, limiter, patience, clock, observer), access.company_id, clock)
 
 
 class Client:
@@ -55,6 +62,16 @@ class Client:
         self._clock = clock
         self._believed_until = float("-inf")
         self._controlled = SingleFlight(self._control)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are in flight now."""
+        return self._http.in_flight
+
+    @property
+    def concurrency_limit(self) -> int:
+        """How many requests may be in flight at once now: what Ditio bears."""
+        return self._http.concurrency_limit
 
     # --- writing
 
