@@ -81,7 +81,9 @@ class Unavailable(UnknownOutcome):
 
 
 class Unauthorized(ApiError):
-    """401 or 403: whether it is the client or the event that is refused, the control read tells."""
+    """401 or 403 to a `token`: whether it is the client or the event that is refused, the control read tells."""
+
+    token = ""
 
 
 class Http:
@@ -205,6 +207,7 @@ class Http:
                     raise
                 renewed = True
                 self._observer.retry("unauthorized")
+                self._tokens.spoil(error.token)
 
     def _slow_down(self, throttled: Throttled, rounds: int) -> None:
         """Nobody starts for a while: as long as Ditio asks for, else a jitter that grows; once for those that were on their way together."""
@@ -231,8 +234,8 @@ class Http:
         refusal = _refusal(asked.operation, status, answered, without(token, body), self._clock.now())
         if isinstance(refusal, Throttled) and not beside:
             refusal.news = self._limiter.throttled(began)
-        if status == HTTPStatus.UNAUTHORIZED:
-            self._tokens.spoil(token)
+        if isinstance(refusal, Unauthorized):
+            refusal.token = token
         raise refusal
 
 
