@@ -14,6 +14,8 @@ from worker.core.limit import Limit, Window
 from worker.ports import Clock
 
 SERVER_ERROR = 500
+LONGEST_REST_S = 2.0
+"""However low the limit, a request is made so soon after another: without answers it could not rise again."""
 
 
 class Limiter:
@@ -54,7 +56,7 @@ class Limiter:
             self._carried -= 1
         seconds = self._clock.monotonic() - began
         if self.limit.rest:
-            self._rest_until = began + seconds * (1 + self.limit.rest)
+            self._rest_until = began + seconds + min(LONGEST_REST_S, seconds * self.limit.rest)
         if received.status < SERVER_ERROR and received.status != 429:
             self._window.add(operation, seconds, in_flight)
             if self._window.samples >= self.limit.enough:

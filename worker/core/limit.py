@@ -26,7 +26,7 @@ MEASURED_EVERY = 200
 FIRST_CUT, CUT, DEEP_CUT = 0.5, 0.85, 0.7
 """What a 429 leaves of the limit: while it still doubles; later; and of one below 1, which has far to go."""
 
-PATIENCE_S, LONGEST_PATIENCE_S = 30.0, 300.0
+PATIENCE_S, LONGEST_PATIENCE_S = 60.0, 300.0
 """How long after a 429 the limit at which it came is tried again; each time in vain doubles it."""
 
 
@@ -130,8 +130,9 @@ def _grown(limit: Limit, now: float) -> Limit:
         return msgspec.structs.replace(limit, value=min(float(limit.most), limit.value * 2))
     if now - limit.grown_at < GROWING_EVERY_S:
         return limit
-    value = limit.value + (max(1.0, limit.value / 20) if limit.value >= 1 else limit.value / 10)
-    if now - limit.cut_at < limit.patience_s:
+    careful = now - limit.cut_at < limit.patience_s
+    value = limit.value + (max(1.0, limit.value / 20) if limit.value >= 1 else limit.value / (10 if careful else 4))
+    if careful:
         value = min(value, _below(limit.ceiling))
     return msgspec.structs.replace(limit, value=min(float(limit.most), max(limit.value, value)), grown_at=now)
 
@@ -142,7 +143,7 @@ def _used(value: float) -> float:
 
 
 def _below(ceiling: float) -> float:
-    return ceiling - max(1.0, ceiling / 20) if ceiling >= 2 else ceiling * 0.95
+    return ceiling - max(1.0, ceiling / 20) if ceiling >= 2 else ceiling * 0.9
 
 
 def _slowness(fast: Mapping[str, float], window: Window) -> float:
