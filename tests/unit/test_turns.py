@@ -276,6 +276,28 @@ def test_the_control_read_and_tokens_take_no_turn() -> None:
     simulate(run())
 
 
+def test_429s_to_requests_that_were_on_their_way_together_make_one_pause() -> None:
+    async def run() -> None:
+        # Given 64 requests in flight, all of which get 429 without a word
+        rig = Rig(latency_s=0.05)
+        async with rig.client() as client:
+            for _ in range(20):
+                await asyncio.gather(*(client.send(UPDATE, rig.project) for _ in range(64)))
+            assert client.concurrency_limit == 64
+            rig.fault(operation="task_update", status=429, delay_s=0.05, count=64)
+            rig.clock.chance = lambda: 0.5  # type: ignore[method-assign]  # half of the first bound, a second
+            began = rig.clock.monotonic()
+            rig.went.clear()
+            # When
+            await asyncio.gather(*(client.send(UPDATE, rig.project) for _ in range(64)))
+            # Then
+            again = [at - began for at in rig.went[64:]]
+            assert 0.5 <= again[0] < 0.8
+            assert 32 <= client.concurrency_limit <= 34
+
+    simulate(run())
+
+
 def test_a_429_lowers_the_limit_and_timeouts_do() -> None:
     async def run() -> None:
         for fault in ({"status": 429}, {"delay_s": 99.0}):
