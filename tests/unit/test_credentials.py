@@ -40,12 +40,18 @@ def test_sixty_four_requests_at_once_cost_one_token_at_the_start_and_one_when_it
         async with open_api(access(), clock, Unobserved(), wire=SandboxWire(sandbox)) as client:
             await asyncio.gather(*(client.send(UPDATE, PROJECT) for _ in range(64)))
             assert sandbox.counts["token", "200"] == 1
-            # When it is revoked while requests are on their way
-            asked = [asyncio.ensure_future(client.send(UPDATE, PROJECT)) for _ in range(64)]
-            await asyncio.sleep(0.01)
+            for _ in range(10):
+                await asyncio.gather(*(client.send(UPDATE, PROJECT) for _ in range(64)))
+            # When it is revoked, and requests with it are refused before and after there is another
             sandbox.revoke()
+            sandbox.faults.add({"operation": "task_update", "delay_s": 0.1, "count": 64})
+            asked = []
+            for _ in range(64):
+                asked.append(asyncio.ensure_future(client.send(UPDATE, PROJECT)))
+                await asyncio.sleep(0.002)
             await asyncio.gather(*asked)
             # Then
+            assert sandbox.counts["task_update", "401"] > 32
             assert sandbox.counts["token", "200"] == 2
 
     simulate(run())

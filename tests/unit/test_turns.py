@@ -103,29 +103,23 @@ def test_turns_are_taken_in_the_order_of_asking_and_no_more_at_once_than_the_lim
 def test_whoever_stops_waiting_for_a_turn_leaves_it_to_the_next_also_at_the_moment_when_it_comes() -> None:
     async def run() -> None:
         turns, _ = limiter(1)
-        release = asyncio.Event()
-
-        async def hold() -> None:
-            async with turns.turn():
-                await release.wait()
 
         async def take() -> str:
             async with turns.turn():
                 return "taken"
 
-        holding = asyncio.ensure_future(hold())
-        await asyncio.sleep(0)
-        gone, late, next_one = (asyncio.ensure_future(take()) for _ in range(3))
-        await asyncio.sleep(0)
-        # When one leaves while it waits, and one when its turn has just come
-        gone.cancel()
-        await asyncio.sleep(0)
-        release.set()
-        await holding
+        async with turns.turn():
+            gone, late, next_one = (asyncio.ensure_future(take()) for _ in range(3))
+            await asyncio.sleep(0)
+            # When one leaves while it waits, and one when its turn has just come
+            gone.cancel()
+            await asyncio.sleep(0)
         late.cancel()
         # Then
         assert await asyncio.wait_for(next_one, 1) == "taken"
         assert await asyncio.wait_for(take(), 1) == "taken"
+        assert gone.cancelled()
+        assert late.cancelled()
 
     simulate(run())
 
@@ -149,23 +143,31 @@ def test_below_a_limit_of_one_there_is_a_rest_after_each_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "fault", "max_requests_per_s"),
+    ("setting", "fault", "max_requests_per_s", "begun_s"),
     [
-        ("a retry", {"operation": "task_update", "status": 503, "headers": {"Retry-After": "30"}, "count": -1}, None),
-        ("quiet", {"operation": "task_update", "status": 429, "headers": {"Retry-After": "30"}, "count": -1}, None),
-        ("the budget", {"operation": "*", "delay_s": 0.0, "count": -1}, 0.01),
-        ("a turn", {"operation": "task_update", "delay_s": 4.0, "count": -1}, None),
-        ("a token", {"operation": "token", "status": 503, "count": -1}, None),
+        ("a retry", {"operation": "task_update", "status": 503, "headers": {"Retry-After": "30"}, "count": -1}, None, 0.2),
+        (
+            "the next retry",
+            {"operation": "task_update", "status": 503, "headers": {"Retry-After": "30"}, "count": -1},
+            None,
+            40.0,
+        ),
+        ("quiet", {"operation": "task_update", "status": 429, "headers": {"Retry-After": "30"}, "count": -1}, None, 0.2),
+        ("the budget", {"operation": "*", "delay_s": 0.0, "count": -1}, 0.01, 0.2),
+        ("a turn", {"operation": "task_update", "delay_s": 4.0, "count": -1}, None, 0.2),
+        ("a token", {"operation": "token", "status": 503, "count": -1}, None, 0.2),
     ],
 )
-def test_no_wait_outlasts_the_end_of_patience(setting: str, fault: dict[str, object], max_requests_per_s: float | None) -> None:
+def test_no_wait_outlasts_the_end_of_patience(
+    setting: str, fault: dict[str, object], max_requests_per_s: float | None, begun_s: float
+) -> None:
     async def run() -> None:
         # Given ten requests of which at most two are on their way, the others wait
         rig = Rig()
         rig.fault(**fault)
         async with rig.client(max_requests_per_s=max_requests_per_s) as client:
             asked = [asyncio.ensure_future(client.send(UPDATE, rig.project)) for _ in range(10)]
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(begun_s)
             # When
             rig.patience.end(25)
             ended = rig.clock.monotonic()
@@ -207,6 +209,18 @@ def test_no_attempt_begins_that_could_outlast_what_is_left() -> None:
             # And when patience is renewed
             rig.patience.renew()
             await client.send(UPDATE, rig.project)
+
+    simulate(run())
+
+
+def test_no_token_is_asked_for_that_could_come_too_late() -> None:
+    async def run() -> None:
+        rig = Rig()
+        async with rig.client(timeout_s=10) as client:
+            rig.patience.end(9)
+            with pytest.raises(Abandoned):
+                await client.send(UPDATE, rig.project)
+            assert not rig.sandbox.counts
 
     simulate(run())
 
@@ -285,14 +299,15 @@ def test_429s_to_requests_that_were_on_their_way_together_make_one_pause() -> No
                 await asyncio.gather(*(client.send(UPDATE, rig.project) for _ in range(64)))
             assert client.concurrency_limit == 64
             rig.fault(operation="task_update", status=429, delay_s=0.05, count=64)
-            rig.clock.chance = lambda: 0.5  # type: ignore[method-assign]  # half of the first bound, a second
+            chances = iter((0.2,))  # of a second for the first, and more for the others
+            rig.clock.chance = lambda: next(chances, 0.9)  # type: ignore[method-assign]  # chance by a list
             began = rig.clock.monotonic()
             rig.went.clear()
             # When
             await asyncio.gather(*(client.send(UPDATE, rig.project) for _ in range(64)))
             # Then
             again = [at - began for at in rig.went[64:]]
-            assert 0.5 <= again[0] < 0.8
+            assert 0.2 <= again[0] < 0.5
             assert 32 <= client.concurrency_limit <= 34
 
     simulate(run())
