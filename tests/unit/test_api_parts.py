@@ -108,6 +108,7 @@ async def test_who_asks_after_an_end_asks_anew() -> None:
         ("Sun, 15 Mar 2026 12:00:30 GMT", 30.0),
         ("Sun, 15 Mar 2026 11:00:00 GMT", 0.0),
         ("soon", None),
+        ("0\x1f", 0.0),
         ("-5", None),
         ("1.5", None),
         ("²", None),
