@@ -51,8 +51,8 @@ def test_a_limit_that_nobody_uses_does_not_grow() -> None:
 
 
 def test_answers_that_queue_end_the_doubling_and_a_long_queue_lowers_the_limit() -> None:
-    # Given 20 in flight; of which 5 queue, or 15
-    assert answered(Limit(64, 20.0, {"task_update": FAST_S}), window(FAST_S * 20 / 15, peak=20), 1.0) == msgspec.structs.replace(
+    # Given 20 in flight; of which 10 queue, or 15
+    assert answered(Limit(64, 20.0, {"task_update": FAST_S}), window(FAST_S * 20 / 10, peak=20), 1.0) == msgspec.structs.replace(
         Limit(64, 20.0, {"task_update": FAST_S}), windows=1, doubling=False
     )
     assert answered(at(20), window(FAST_S * 20 / 5, peak=20), 1.0).value == 18
@@ -117,12 +117,12 @@ def test_now_and_then_the_limit_is_halved_to_measure_how_fast_answers_come() -> 
     limit = at(20, windows=MEASURED_EVERY - 1)
     # When
     limit = answered(limit, window(2 * FAST_S, peak=20), 1.0)
-    assert (limit.value, limit.allowed) == (18, 9)
+    assert (limit.value, limit.allowed) == (20, 10)
     limit = answered(limit, window(2 * FAST_S, peak=20), 2.0)
     assert limit.fast["task_update"] == FAST_S, "the queue only ran empty"
-    limit = answered(limit, window(2 * FAST_S, peak=9), 3.0)
+    limit = answered(limit, window(2 * FAST_S, peak=10), 3.0)
     # Then
-    assert limit.allowed == 18
+    assert limit.allowed == 20
     assert limit.fast["task_update"] == 1.5 * FAST_S
 
 

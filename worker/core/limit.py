@@ -112,9 +112,9 @@ def answered(limit: Limit, window: Window, now: float) -> Limit:
     limit = msgspec.structs.replace(limit, windows=windows, fast=_fast(limit.fast, window.means, measured=measured))
     if windows > MEASURED_EVERY or windows == 0:
         return limit
-    if queue > 2 + limit.value / 4:
+    if queue > 4 + limit.value / 2:
         return msgspec.structs.replace(limit, value=max(1.0, limit.value * 0.9), doubling=False)
-    if queue > 1 + limit.value / 10:
+    if queue > 2 + limit.value / 4:
         return msgspec.structs.replace(limit, doubling=False)
     return _grown(limit, now) if window.peak >= limit.allowed else limit
 
