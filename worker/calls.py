@@ -12,7 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from worker.core.doubt import Window
-from worker.core.errors import Absent, ApiError, Missing, NotSent, Refused, UnknownOutcome
+from worker.core.errors import Abandoned, Absent, ApiError, Missing, NotSent, Refused, UnknownOutcome
 from worker.core.event import ProjectRef
 from worker.core.harm import harms
 from worker.core.outcome import Dead, Failure, Reason, Waiting
@@ -63,6 +63,10 @@ class Calls:
             await self._not_found(round, error)
         except UnknownOutcome:
             await self._raise_doubt(round)
+            raise
+        except Abandoned as gone:
+            if gone.lingering:
+                await self._raise_doubt(round)
             raise
 
     async def look_up(self, round: Round, *, listed: bool = False, recent: bool = False) -> bool:

@@ -7,6 +7,7 @@ import logging
 from contextlib import suppress
 from typing import get_args
 
+from worker.api import Client
 from worker.config import Settings
 from worker.core.errors import BrokerError, LedgerError
 from worker.core.outcome import WaitKind
@@ -47,12 +48,12 @@ async def due_work(flow: Flow, process: Process, store: Store, clock: Clock) -> 
         await asyncio.gather(*(process.do_due(key) for key in keys))
 
 
-async def gauges(metrics: Metrics, process: Process, intake: Intake, store: Store, clock: Clock, most_in_flight: int) -> None:
+async def gauges(metrics: Metrics, process: Process, intake: Intake, store: Store, clock: Clock, client: Client) -> None:
     """Keeps the gauges true that nobody sets at an event."""
-    metrics.concurrency_limit(most_in_flight)
     while True:
+        metrics.concurrency_limit(client.concurrency_limit)
+        metrics.in_flight(client.in_flight)
         metrics.lanes(len(process.lanes))
-        metrics.in_flight(process.lanes.running)
         metrics.consumer_active(intake.taking)
         metrics.broker_connected(intake.connected)
         with suppress(LedgerError):

@@ -20,6 +20,9 @@ from worker.process import Process
 
 log = logging.getLogger("worker.flow")
 
+STILL_PAUSED_S = 60.0
+"""How often the log says that a pause lasts."""
+
 PROBE_BASE_S = 1.0
 PROBE_CAP_S = 30.0
 
@@ -43,6 +46,29 @@ class Intake(Protocol):
         ...
 
 
+class Patience(Protocol):
+    """How long requests to the API may wait, and last; see worker.api.patience."""
+
+    def end(self, within_s: float) -> None: ...
+    def renew(self) -> None: ...
+
+
+class Seldom:
+    """Says of something that goes on and on whether it is time to tell of it again: at most every so many seconds, the first at once."""
+
+    def __init__(self, every_s: float, clock: Clock) -> None:
+        self._every_s = every_s
+        self._clock = clock
+        self._next = float("-inf")
+
+    def due(self) -> bool:
+        """Whether it is; then it is told."""
+        if self._clock.monotonic() < self._next:
+            return False
+        self._next = self._clock.monotonic() + self._every_s
+        return True
+
+
 class Flow:
     """One worker's state. `probes` say for each cause whether it is over: they raise as long as it is not."""
 
@@ -55,6 +81,7 @@ class Flow:
         metrics: Metrics,
         clock: Clock,
         drain_s: float,
+        patience: Patience,
     ) -> None:
         self._intake = intake
         self._probes = probes
@@ -62,6 +89,7 @@ class Flow:
         self._metrics = metrics
         self._clock = clock
         self._drain_s = drain_s
+        self._patience = patience
         self._trouble: asyncio.Queue[Exception] = asyncio.Queue()
         self._taken: set[asyncio.Task[None]] = set()
         self.flowing = False
@@ -115,8 +143,11 @@ class Flow:
         if cause == "circuit":
             self._metrics.circuit("open")
         process.lanes.abandon()
+        self._patience.end(self._drain_s)
         await self._give_back()
         await self._finish(self._drain_s)
+        if not stop.is_set():
+            self._patience.renew()
         await self._probe(cause, condition, stop)
         self._metrics.paused(cause, on=False)
         self._metrics.circuit("closed")
@@ -126,7 +157,8 @@ class Flow:
 
     async def _probe(self, cause: PauseCause, condition: Condition, stop: asyncio.Event) -> None:
         """Returns when the cause is over, or it is told to stop."""
-        attempt = 0
+        attempt, telling = 0, Seldom(STILL_PAUSED_S, self._clock)
+        telling.due()  # that it pauses was said just now
         while not stop.is_set():
             attempt += 1
             wait = full_jitter(attempt, base=PROBE_BASE_S, cap=PROBE_CAP_S, chance=self._clock.chance())
@@ -138,7 +170,8 @@ class Flow:
                     await self._probes[cause]()
                 return
             except WorkerError as error:
-                log.info("still paused: %s", error, extra={"cause": cause})
+                if telling.due():
+                    log.warning("still paused: %s", error, extra={"cause": cause})
                 self._health.fail(condition, f"{cause}: {error}")
 
     async def _drain(self, process: Process) -> None:

@@ -12,13 +12,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
+from worker.core.errors import Abandoned
+
+__all__ = ["Abandoned", "Lanes"]
+
 Name = TypeVar("Name", bound=Hashable)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class Abandoned(Exception):
-    """The item will not be worked on."""
 
 
 class Lanes(Generic[Name, Item, Result]):

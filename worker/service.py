@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 
 from worker import __version__, api, chores, ledger, rabbit
@@ -18,7 +18,7 @@ from worker import log as logs
 from worker.clock import WallClock
 from worker.config import Settings
 from worker.core.doubt import Window
-from worker.core.errors import BrokerError, LedgerError, Outage, PauseCause, WorkerError
+from worker.core.errors import Abandoned, BrokerError, LedgerError, Outage, PauseCause, WorkerError
 from worker.flow import Flow
 from worker.health import Health
 from worker.ledger import LedgerRefused, Store
@@ -100,6 +100,7 @@ class Service:
         self._connected_before = False
         self._watch = Watch(metrics, store, self._clock)
         self._pauses = Pauses(store, self._clock, stop)
+        self._patience = api.Patience(self._clock)
         self.flow: Flow
         self.process: Process
 
@@ -124,8 +125,8 @@ class Service:
         await store.begin_run()
         health.ok("ledger")
         observer = ApiObserver(metrics, settings.worker_max_skew_s)
-        client = await stack.enter_async_context(api.open_api(api_access(settings), clock, observer))
         service = cls(settings, metrics, health, store, stop)
+        client = await stack.enter_async_context(api.open_api(api_access(settings), clock, observer, patience=service._patience))
         service._connect_parts(client, observer, stack)
         return service
 
@@ -157,6 +158,7 @@ class Service:
             metrics=self._metrics,
             clock=clock,
             drain_s=settings.worker_drain_s,
+            patience=self._patience,
         )
         self.process = Process(
             handling_of(settings, self._topology),
@@ -170,7 +172,7 @@ class Service:
             trouble=self.flow.trouble,
             sure_of_clock=probes["clock"],
         )
-        self._control = client.control
+        self._client = client
         self._observer = observer
 
     def _lost(self, error: BrokerError) -> None:
@@ -224,23 +226,10 @@ class Service:
 
     async def run(self) -> None:
         """Keeps going until told to stop. Raises WorkerError where starting is pointless."""
-        trouble = await self._first_look()
-        beside = [
-            asyncio.ensure_future(chore)
-            for chore in (
-                health_pages.beat(self._health, self._metrics.loop_lag),
-                chores.due_work(self.flow, self.process, self._store, self._clock),
-                chores.gauges(
-                    self._metrics, self.process, self._intake, self._store, self._clock, self._settings.worker_max_in_flight
-                ),
-                chores.waiting(self._metrics, self.flow, self._store, self._intake, self._topology.events, self._clock),
-                chores.mark(self._store, self._clock),
-                self._pauses.watch(lambda: self.flow.flowing, self.flow.trouble),
-                chores.letters(self._metrics, self._watch.letters, self._intake, self._topology.dead, self._clock),
-                chores.prune(self._store, self._clock, self._settings),
-            )
-        ]
+        beside = [asyncio.ensure_future(self._hurry())]
         try:
+            trouble = await self._first_look()
+            beside += [asyncio.ensure_future(chore) for chore in self._chores()]
             await self.flow.run(self.process, self._stop, trouble)
             with suppress(LedgerError):
                 await self._store.end_run()
@@ -248,6 +237,23 @@ class Service:
             for chore in beside:
                 chore.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+
+    def _chores(self) -> Sequence[Coroutine[None, None, None]]:
+        return (
+            health_pages.beat(self._health, self._metrics.loop_lag),
+            chores.due_work(self.flow, self.process, self._store, self._clock),
+            chores.gauges(self._metrics, self.process, self._intake, self._store, self._clock, self._client),
+            chores.waiting(self._metrics, self.flow, self._store, self._intake, self._topology.events, self._clock),
+            chores.mark(self._store, self._clock),
+            self._pauses.watch(lambda: self.flow.flowing, self.flow.trouble),
+            chores.letters(self._metrics, self._watch.letters, self._intake, self._topology.dead, self._clock),
+            chores.prune(self._store, self._clock, self._settings),
+        )
+
+    async def _hurry(self) -> None:
+        """Once the worker is told to stop, no request waits, and none begins that could outlast the drain."""
+        await self._stop.wait()
+        self._patience.end(self._settings.worker_drain_s)
 
     async def _first_look(self) -> Exception | None:
         """Raises WorkerError for what a person must mend: the topology, another worker. What may pass is returned, or tried again."""
@@ -258,8 +264,8 @@ class Service:
         except WorkerError as error:
             log.warning("%s; trying again", error)
         try:
-            await self._control()
+            await self._client.control()
             self._health.ok("credentials")
-        except Outage as error:
+        except (Outage, Abandoned) as error:
             return error
         return self._observer.skew()

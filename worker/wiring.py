@@ -50,6 +50,7 @@ def api_access(settings: Settings) -> api.Access:
         str(settings.ditio_ca_file) if settings.ditio_ca_file else None,
         settings.https_proxy() if settings.https_proxy else None,
         settings.no_proxy or (),
+        settings.worker_max_in_flight,
     )
 
 

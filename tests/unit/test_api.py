@@ -316,7 +316,7 @@ async def test_a_request_that_is_cancelled_leaves_the_client_in_order(api: Clien
 
 
 async def test_an_answer_that_is_too_large_is_not_read(api: Client, ditio: Ditio, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.api.http.LARGEST_ANSWER", 1000)
+    monkeypatch.setattr("worker.api.httpx_wire.LARGEST_ANSWER", 1000)
     ditio.script = [says(200, [{"id": "t-1", "name": "x" * 1000}])] * 3
     with pytest.raises(UnknownOutcome, match="larger than 1000 bytes"):
         await api.tasks_of_project("p-1")

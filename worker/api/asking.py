@@ -30,6 +30,16 @@ class Asking:
         self._believed_until = float("-inf")
         self._controlled = SingleFlight(self._control)
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests are in flight now."""
+        return self._http.in_flight
+
+    @property
+    def concurrency_limit(self) -> int:
+        """How many requests may be in flight at once now: what Ditio bears."""
+        return self._http.concurrency_limit
+
     async def control(self) -> None:
         """The read that must succeed: all projects, as an array. Those who ask at once share one request. Raises Outage."""
         await self._controlled()

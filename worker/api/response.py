@@ -44,7 +44,7 @@ def retry_after(given: str | None, now: float) -> float | None:
     if given is None:
         return None
     if given.strip().isascii() and given.strip().isdigit():
-        return float(given)
+        return float(given.strip())
     date = http_date(given)
     return None if date is None else max(0.0, date - now)
 

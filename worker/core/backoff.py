@@ -24,4 +24,4 @@ def full_jitter(attempt: int, *, base: float, cap: float, chance: float, at_leas
 
     `chance` is a random number in [0, 1). `at_least` (a server's Retry-After) is a lower bound, and the jitter comes on top.
     """
-    return at_least + chance * min(cap, base * 2.0 ** (attempt - 1))
+    return at_least + chance * min(cap, base * 2.0 ** min(attempt - 1, 64))  # 2.0 ** 1024 overflows

@@ -15,6 +15,7 @@ WorkerError
 │   ├── UnknownOutcome          it may have taken effect, now or later
 │   ├── Refused                 Ditio said no, for good
 │   └── Missing                 404, which Ditio also says of what is not ours
+├── Abandoned                   the worker stops or gives events back: what is not done stays with the broker
 ├── Outage                      nothing is wrong with the event: stop consuming, give back, probe
 ├── LedgerError                 the ledger could not read or commit: no acknowledgement
 └── BrokerError                 a publish was not confirmed or a connection is gone: no acknowledgement
@@ -112,6 +113,17 @@ class Refused(ApiError):
 
 class Missing(ApiError):
     """404. Missing and not-yours look the same at Ditio."""
+
+
+class Abandoned(WorkerError):
+    """The worker was told to stop, or gives events back: this will not be done, and the event stays with the broker.
+
+    `lingering` says that a request was given up before and may still take effect.
+    """
+
+    def __init__(self, detail: str = "the worker stops", *, lingering: bool = False) -> None:
+        super().__init__(detail)
+        self.lingering = lingering
 
 
 class Outage(WorkerError):

@@ -59,6 +59,11 @@ class Options:
     dates: str = _switch("zulu", "how dates are shown", "zulu", "plain", "millis", "offset")
     lag_s: float = _switch(0.0, "how long a new task is missing from look-ups by key and from listings, in seconds")
     latency_s: float = _switch(0.0, "how long every answer takes, in seconds")
+    capacity_per_s: float = _switch(0.0, "how many requests it takes within a second, 0 for any number; the others get 429")
+    retry_after_s: float = _switch(0.0, "what those 429 say in Retry-After, in whole seconds; 0 says nothing")
+    capacity_concurrent: float = _switch(
+        0.0, "how many requests it works on at once, each for latency_s, 0 for any number; the others queue"
+    )
     clock_ahead_s: float = _switch(0.0, "how far this Ditio's clock, the Date header, is ahead, in seconds")
 
     def changed(self, given: Mapping[str, Any]) -> Options:

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from worker.sandbox import projects
+from worker.sandbox.capacity import Capacity
 from worker.sandbox.faults import Faults
 from worker.sandbox.message import Refusal, Reply, Request, answer, segments
 from worker.sandbox.options import Options
@@ -49,6 +50,7 @@ class Sandbox:
         self.options = options
         self.clock = clock
         self.faults = Faults()
+        self.capacity = Capacity(lambda: self.options, clock)
         self.log: deque[dict[str, Any]] = deque(maxlen=LONGEST_LOG)
         self.counts: Counter[tuple[str, str]] = Counter()
         self.late: list[Late] = []
@@ -69,14 +71,19 @@ class Sandbox:
             route = self._route(request)
         except Refusal as refusal:
             route = Route("unknown", lambda refusal=refusal: _raise(refusal))  # type: ignore[misc]  # a lambda's default has no type
-        fault = self.faults.take(route.operation, _external_id(request))
-        reply = self._perform(route) if fault is None else self._with_fault(route, request, fault)
+        try:
+            latency_s = self.capacity.taken() if route.operation != "token" else self.options.latency_s
+            fault = self.faults.take(route.operation, _external_id(request))
+            reply = self._perform(route) if fault is None else self._with_fault(route, request, fault)
+        except Refusal as refusal:
+            latency_s, reply = 0.0, answer(refusal.body, refusal.status)
+            reply = replace(reply, headers={**reply.headers, **self.capacity.retry_after()})
         self._note(route.operation, request, reply, late=False)
         ahead = datetime.fromtimestamp(self.clock() + self.options.clock_ahead_s, UTC)
         return replace(
             reply,
             headers={**reply.headers, "Date": format_datetime(ahead, usegmt=True)},
-            delay_s=reply.delay_s + self.options.latency_s,
+            delay_s=reply.delay_s + latency_s,
         )
 
     def settle_late(self) -> None:
