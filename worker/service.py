@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack
 from worker import __version__, api, chores, ledger, rabbit
 from worker import health as health_pages
 from worker import log as logs
+from worker.caution import Caution
 from worker.clock import WallClock
 from worker.config import Settings
 from worker.core.client_id import client_id
@@ -117,12 +118,15 @@ class ApiObserver:
 class Service:
     """All parts of a running worker."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, health: Health, store: Store, stop: asyncio.Event) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, health: Health, store: Store, stop: asyncio.Event, caution: Caution
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._health = health
         self._store = store
         self._stop = stop
+        self._caution = caution
         self._clock = WallClock()
         self._topology = topology_of(settings)
         self._connected_before = False
@@ -149,9 +153,11 @@ class Service:
         )
         stack.push_async_callback(store.close)
         health.ok("ledger")
+        caution = Caution(store, stopping=stop.is_set)
+        await caution.load()
         observer = ApiObserver(metrics, settings.worker_max_skew_s)
-        client = await stack.enter_async_context(api.open_api(api_access(settings), clock, observer))
-        service = cls(settings, metrics, health, store, stop)
+        client = await stack.enter_async_context(api.open_api(api_access(settings), clock, observer, caution.waiting))
+        service = cls(settings, metrics, health, store, stop, caution)
         service._connect_parts(client, observer, stack)
         return service
 
@@ -175,6 +181,7 @@ class Service:
             access,
             self._topology.events,
             prefetch=settings.worker_prefetch,
+            suspects=self._caution.suspects,
             clock=clock,
             prepare=self._prepare,
             on_delivery=lambda delivery: self.flow.take(self.process, delivery),
@@ -201,6 +208,7 @@ class Service:
             clock=clock,
             observer=self._watch,
             trouble=self.flow.trouble,
+            caution=self._caution,
         )
         self._control = client.control
         self._observer = observer
@@ -237,7 +245,13 @@ class Service:
             if (skew := observer.skew()) is not None:
                 raise skew
 
-        return {"circuit": control, "credentials": control, "clock": clock, "ledger": self._store.next_due}
+        return {
+            "circuit": control,
+            "credentials": control,
+            "clock": clock,
+            "ledger": self._store.next_due,
+            "environment": self._caution.environment,
+        }
 
     async def _prepare(self, connection: rabbit.Connection) -> None:
         """What a new connection to the broker needs before events are taken from it."""

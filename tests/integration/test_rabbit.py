@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 import pytest
@@ -15,7 +15,7 @@ from worker.clock import WallClock
 from worker.core.errors import BrokerError
 from worker.core.message import Message
 from worker.rabbit import Access, Connection, Intake, LockHeld, Publisher, TopologyError, connect, declare, depth, hold, verify
-from worker.rabbit.intake import Delivery
+from worker.rabbit.intake import QUIET_S, Delivery
 from worker.topology import Topology
 
 TOPOLOGY = Topology(wait_steps=(1, 2))
@@ -53,7 +53,7 @@ class Rig:
             await self.publisher.publish(TOPOLOGY.events, Message(body))
         return bodies
 
-    async def intake(self, prefetch: int = 100) -> Intake:
+    async def intake(self, prefetch: int = 100, suspects: Callable[[Message], bool] = lambda message: False) -> Intake:
         """An intake that is taking."""
 
         async def nothing(_: Connection) -> None: ...
@@ -64,6 +64,7 @@ class Rig:
         intake = Intake(
             self.access, TOPOLOGY.events, prefetch=prefetch, clock=WallClock(), prepare=nothing,
             on_delivery=self.got.append, on_lost=self.lost.append, on_late_ack=late,
+            suspects=suspects,
         )  # fmt: skip
         self.stack.push_async_callback(intake.close)
         await intake.start()
@@ -264,3 +265,57 @@ async def test_addresses_are_tried_in_turn_and_errors_hold_no_password(rig: Rig)
     assert "does not accept the user or the password" in str(failed.value)
     assert "hush" not in str(failed.value)
     assert "no-such-password" not in str(failed.value)
+
+
+async def test_it_holds_one_message_as_long_as_those_that_come_are_suspect_and_then_the_whole_prefetch(rig: Rig) -> None:
+    # Given messages of which the first two are suspect
+    bodies = await rig.fill(30)
+    intake = await rig.intake(prefetch=10, suspects=lambda message: message.body in bodies[:2])
+    for count in (1, 2):
+        await eventually(lambda count=count: len(rig.got) == count)  # type: ignore[misc]  # a default has no type
+        assert await depth(rig.connection, TOPOLOGY.events) == (30 - count, 1), "one is held, and one consumer takes"
+        # When it is settled
+        rig.got[-1].ack()
+    # Then the third brings the rest, in order, and nothing was given back
+    await eventually(lambda: len(rig.got) == 12)
+    for place in range(2, 30):
+        await eventually(lambda place=place: len(rig.got) > place)  # type: ignore[misc]
+        rig.got[place].ack()
+    assert rig.bodies() == bodies
+    assert not any(each.message.redelivered for each in rig.got)
+    await intake.give_back()
+    assert await depth(rig.connection, TOPOLOGY.events) == (0, 0)
+
+
+async def test_an_empty_queue_ends_the_caution(rig: Rig) -> None:
+    # Given
+    await rig.intake(prefetch=10, suspects=lambda message: True)
+    await eventually(
+        lambda: rig.vhost.ask("GET", f"queues/{rig.vhost.name}/{TOPOLOGY.events}").get("consumers") == 2, what="both consume"
+    )
+    # When
+    await rig.fill(30)
+    # Then
+    await eventually(lambda: len(rig.got) == 10)
+
+
+async def test_a_message_that_is_held_for_long_does_not_look_like_an_empty_queue(rig: Rig) -> None:
+    await rig.fill(30)
+    await rig.intake(prefetch=10, suspects=lambda message: True)
+    await eventually(lambda: len(rig.got) == 1)
+    with pytest.raises(AssertionError):
+        await eventually(lambda: len(rig.got) > 1, 3 * QUIET_S)
+
+
+async def test_what_is_held_by_both_consumers_goes_back_in_its_order(rig: Rig) -> None:
+    # Given
+    bodies = await rig.fill(40)
+    intake = await rig.intake(prefetch=20)
+    await eventually(lambda: len(rig.got) == 20)
+    # When
+    await intake.give_back()
+    rig.got.clear()
+    await intake.start()
+    # Then
+    await eventually(lambda: len(rig.got) == 20)
+    assert rig.bodies() == bodies[:20]

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import httpx
 import msgspec
 
 from worker.api.flight import SingleFlight
 from worker.api.gate import Gate
-from worker.api.http import Access, Answer, Http, Observer, Starting, Unauthorized
+from worker.api.http import Access, Answer, Http, Observer, Starting, Unauthorized, Waiting
 from worker.api.segment import path, safe_in_path
 from worker.api.token import TokenSource
 from worker.api.transport import Transport
@@ -32,13 +32,13 @@ BELIEVED_S = 5.0
 
 
 @asynccontextmanager
-async def open_api(access: Access, clock: Clock, observer: Observer) -> AsyncIterator[Client]:
-    """A client, until the block ends."""
+async def open_api(access: Access, clock: Clock, observer: Observer, waiting: Waiting = nullcontext) -> AsyncIterator[Client]:
+    """A client, until the block ends. `waiting` surrounds each request with all its attempts."""
     context = ssl.create_default_context(cafile=access.ca_file) if access.ca_file else None
     transport = Transport(context, access.proxy, access.no_proxy, connect_s=access.timeout_s / 2)
     async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=access.timeout_s) as client:
         tokens = TokenSource(access, client, clock, observer)
-        http = Http(access, client, tokens, Gate(clock, access.max_requests_per_s), clock, observer)
+        http = Http(access, client, tokens, Gate(clock, access.max_requests_per_s), clock, observer, waiting)
         yield Client(http, access.company_id, clock)
 
 

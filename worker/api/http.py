@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Literal, Protocol, TypeAlias
 
 import httpx
@@ -25,6 +26,9 @@ RetryCause: TypeAlias = Literal["connect", "timeout", "protocol", "server", "thr
 
 Starting: TypeAlias = Callable[[], Awaitable[None]]
 """What must be done before a request goes out."""
+
+Waiting: TypeAlias = Callable[[], AbstractAsyncContextManager[None]]
+"""Surrounds the time from the wish for a request to its end: whoever made it can do nothing then."""
 
 ATTEMPTS = 3
 RETRY_BASE_S = 0.25
@@ -91,7 +95,14 @@ class Http:
     """Requests that share a client, a token and a gate."""
 
     def __init__(
-        self, access: Access, client: httpx.AsyncClient, tokens: Tokens, gate: Gate, clock: Clock, observer: Observer
+        self,
+        access: Access,
+        client: httpx.AsyncClient,
+        tokens: Tokens,
+        gate: Gate,
+        clock: Clock,
+        observer: Observer,
+        waiting: Waiting = nullcontext,
     ) -> None:
         self._root = f"{access.api_base.rstrip('/')}/api/v4/integration/"
         self._timeout_s = access.timeout_s
@@ -100,6 +111,7 @@ class Http:
         self._gate = gate
         self._clock = clock
         self._observer = observer
+        self._waiting = waiting
 
     async def request(
         self,
@@ -130,10 +142,11 @@ class Http:
 
         again = (NotSent, UnknownOutcome) if repeatable else (NotSent,)
         try:
-            try:
-                answer = await attempt()
-            except again:
-                answer = await self._again(attempt, again)
+            async with self._waiting():
+                try:
+                    answer = await attempt()
+                except again:
+                    answer = await self._again(attempt, again)
         except ApiError as error:
             error.attempts = len(errors)
             error.lingering = method != "GET" and any(isinstance(each, UnknownOutcome) for each in errors)

@@ -8,11 +8,12 @@ from itertools import islice
 
 import msgspec
 
+from worker.core.caution import Standing
 from worker.core.errors import LedgerError
 from worker.core.record import merge
 from worker.ledger import retention
 from worker.ledger.store import Binding, Pause, binding_of, bound
-from worker.ports import Clock, Happened, Key, WorkOrder
+from worker.ports import Clock, Happened, Key, Suspects, WorkOrder
 
 
 @dataclass
@@ -25,6 +26,11 @@ class Contents:
     history: list[tuple[Key, Happened]] = field(default_factory=list)
     binding: Binding | None = None
     pause: Pause | None = None
+    resumed: float = 0.0
+    notes: dict[str, set[str]] = field(default_factory=dict)
+    condemned: set[str] = field(default_factory=set)
+    row: set[str] = field(default_factory=set)
+    """Messages that used up their notes since anything was last settled."""
 
 
 class MemoryLedger:
@@ -40,6 +46,44 @@ class MemoryLedger:
     def now(self) -> float:
         """Seconds since 1970."""
         return self._clock.now()
+
+    async def suspects(self) -> Suspects:
+        """What is held against whom."""
+        contents = self._open()
+        return Suspects(frozenset(contents.notes) | contents.condemned, bool(contents.row))
+
+    async def standing(self, mark: str, worker: str) -> Standing:
+        """What is held against one message."""
+        contents = self._open()
+        return Standing(len(contents.notes.get(mark, set()) - {worker}), mark in contents.condemned, len(contents.row - {mark}))
+
+    async def note(self, mark: str, worker: str) -> None:
+        """This worker touches this message now."""
+        self._open().notes.setdefault(mark, set()).add(worker)
+
+    async def lift(self, mark: str, worker: str) -> None:
+        """This worker does not, for the time being."""
+        notes = self._open().notes
+        workers = notes.pop(mark, set()) - {worker}
+        if workers:
+            notes[mark] = workers
+
+    async def settled(self, mark: str) -> None:
+        """The message was handled to its end."""
+        contents = self._open()
+        contents.notes.pop(mark, None)
+        contents.row.clear()
+
+    async def broke(self, mark: str, *, condemned: bool) -> None:
+        """The message has used up its notes."""
+        contents = self._open()
+        contents.row.add(mark)
+        if condemned:
+            contents.condemned.add(mark)
+
+    async def forgive(self) -> None:
+        """Removes all notes."""
+        self._open().notes.clear()
 
     async def first_seen(self, source: str, event_id: str, at: int) -> int:
         """The smaller of `at` and what is stored, which it then is."""
@@ -103,8 +147,13 @@ class MemoryLedger:
         self._open().pause = Pause(reason, by, self.now())
 
     async def resume(self) -> None:
-        """Ends the pause."""
-        self._open().pause = None
+        """Ends the pause, and notes when."""
+        contents = self._open()
+        contents.pause, contents.resumed = None, self.now()
+
+    async def resumed(self) -> float:
+        """When an operator last said to go on."""
+        return self._open().resumed
 
     async def binding(self) -> Binding | None:
         """What the contents are bound to."""

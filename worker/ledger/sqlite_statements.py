@@ -64,9 +64,16 @@ def pause(db: sqlite3.Connection, pause: Pause) -> None:
     db.execute(SET_META, ("paused", write(pause).decode()))
 
 
-def resume(db: sqlite3.Connection) -> None:
-    """Ends the pause."""
+def resume(db: sqlite3.Connection, now: float) -> None:
+    """Ends the pause, and notes when."""
     db.execute("DELETE FROM meta WHERE key = 'paused'")
+    db.execute(SET_META, ("resumed", repr(now)))
+
+
+def resumed(db: sqlite3.Connection) -> float:
+    """When an operator last said to go on; 0: never."""
+    row = db.execute("SELECT value FROM meta WHERE key = 'resumed'").fetchone()
+    return float(row[0]) if row else 0.0
 
 
 def first_seen(db: sqlite3.Connection, source: str, event_id: str, at: int) -> int:

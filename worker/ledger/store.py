@@ -86,7 +86,7 @@ class Store(Ledger, Reader, Protocol):
         ...
 
     async def resume(self) -> None:
-        """Ends the pause, if there is one."""
+        """Ends the pause, if there is one, and notes when: that also ends a worker's own pause for its environment."""
         ...
 
     async def prune(self, before: int) -> int:
