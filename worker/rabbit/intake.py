@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import pika
@@ -18,8 +17,8 @@ from worker.rabbit.connection import Access, Channel, Connection, connect
 from worker.rabbit.convert import message_of
 from worker.rabbit.declare import depth
 
-QUIET_S = 0.3
-"""When nothing comes for so long to a consumer that holds nothing, its queue is empty."""
+FIRST, REST = "1.first", "2.rest"
+"""The tags of the two consumers. When a channel closes, RabbitMQ 3.10 takes back what they hold in the order of their tags."""
 
 
 class Delivery:
@@ -31,14 +30,12 @@ class Delivery:
         tag: int,
         channel: Channel,
         received_at: int,
-        on_ack: Callable[[], None],
         on_late: Callable[[], None],
     ) -> None:
         self._message = message
         self._tag = tag
         self._channel = channel
         self._received_at = received_at
-        self._on_ack = on_ack
         self._on_late = on_late
 
     @property
@@ -57,8 +54,6 @@ class Delivery:
             self._channel.start(lambda: self._channel.raw.basic_ack(self._tag))
         except BrokerError:
             self._on_late()
-        else:
-            self._on_ack()
 
 
 class Intake:
@@ -67,11 +62,11 @@ class Intake:
     `prepare` is called with each new connection before anything is taken from it. `on_lost` is told when messages cease to come
     for a reason of the broker's.
 
-        start ─► a consumer of one message ── one comes that is not suspect, or none at all ──► a second one for the rest of `prefetch`
+        start ─► a consumer of one message ── one comes that is not suspect ──► in its place another, of the rest of `prefetch`
 
-    A message is `suspects` if it may break the worker: by then nothing else should be held. The first consumer stays beside the second,
-    on the same channel, for the prefetch of one that consumes cannot be changed, and pika rejects what is on its way to one that is
-    cancelled. Measured on RabbitMQ 3.10 and 4.0: messages come in the queue's order through both, and go back in it.
+    A message is suspect (`suspects`) if it may break the worker: then nothing else should be held. The prefetch of a consumer cannot be
+    changed, so there is a second one on the same channel. The first is cancelled while it holds its one message: nothing can be on its
+    way to it, which pika would reject. Nothing is given back, and the order is kept, also when all goes back (3.10 and 4.0, measured).
     """
 
     def __init__(
@@ -96,10 +91,8 @@ class Intake:
         self._on_lost = on_lost
         self._on_late_ack = on_late_ack
         self._suspects = suspects
-        self._clear = asyncio.Event()
+        self._cautious = False
         self._widening: asyncio.Task[None] | None = None
-        self._held = 0
-        self._stirred = False
         self._connection: Connection | None = None
         self._channel: Channel | None = None
         self._last = 0
@@ -147,31 +140,28 @@ class Intake:
     async def _consume(self, connection: Connection) -> None:
         self._channel = channel = await connection.channel(self._lost)
         channel.raw.add_on_cancel_callback(self._cancelled)
-        self._taking, self._held, self._clear = True, 0, asyncio.Event()
-        await self._consumer(channel, 1)
-        if self._prefetch > 1:
-            self._widening = asyncio.ensure_future(self._widen(channel))
+        self._taking, self._cautious = True, self._prefetch > 1
+        await self._consumer(channel, FIRST, 1)
 
-    async def _consumer(self, channel: Channel, prefetch: int) -> None:
+    async def _consumer(self, channel: Channel, tag: str, prefetch: int) -> None:
         def on_message(_: RawChannel, method: Basic.Deliver, properties: pika.BasicProperties, body: bytes) -> None:
             self._take(channel, method, properties, body)
 
         await channel.call(channel.raw.basic_qos, prefetch_count=prefetch)
-        await channel.call(channel.raw.basic_consume, queue=self._queue, on_message_callback=on_message)
+        await channel.call(channel.raw.basic_consume, queue=self._queue, on_message_callback=on_message, consumer_tag=tag)
 
-    async def _widen(self, channel: Channel) -> None:
-        """Takes the rest of the prefetch, when the queue shows that it has no suspect message in front."""
-        try:
-            while not self._clear.is_set():
-                self._stirred = self._held > 0
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(QUIET_S):
-                        await self._clear.wait()
-                if not self._stirred:
-                    self._clear.set()
-            await self._consumer(channel, self._prefetch - 1)
-        except BrokerError as error:
-            self._lost(error)
+    def _widen(self, channel: Channel) -> None:
+        """Has the rest of the prefetch delivered. Must be called before the message that the first consumer holds is acknowledged."""
+
+        async def consume_rest() -> None:
+            try:
+                await self._consumer(channel, REST, self._prefetch - 1)
+            except BrokerError as error:
+                self._lost(error)
+
+        self._cautious = False
+        channel.raw.basic_cancel(FIRST)
+        self._widening = asyncio.ensure_future(consume_rest())
 
     async def cancel(self) -> None:
         """Takes no more. The consumer stays: cancelling it would make pika reject what is already on its way."""
@@ -197,14 +187,9 @@ class Intake:
             return
         self._last = max(self._last + 1, int(self._clock.now() * 1_000_000))
         message = message_of(method, properties, body)
-        self._held += 1
-        self._stirred = True
-        if not self._clear.is_set() and not self._suspects(message):
-            self._clear.set()
-        self._on_delivery(Delivery(message, method.delivery_tag, channel, self._last, self._acknowledged, self._on_late_ack))
-
-    def _acknowledged(self) -> None:
-        self._held -= 1
+        if self._cautious and not self._suspects(message):
+            self._widen(channel)
+        self._on_delivery(Delivery(message, method.delivery_tag, channel, self._last, self._on_late_ack))
 
     def _cease(self) -> None:
         self._taking = False
