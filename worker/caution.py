@@ -4,8 +4,8 @@
                                ▲        │
                                └─ note ─┴─► waits for somebody else: no note, for its end then is nobody's fault
 
-Suspect is what was delivered before (but not what this worker itself gave back, and has survived), what notes are standing of, and
-everything, as long as nothing was settled since a message broke the worker. Nothing else costs a commit, or a hash.
+Suspect is what was delivered before (unless the worker before ended in order, or this one gave it back itself, and has survived it),
+what notes are standing of, and everything, as long as nothing was settled since a message broke the worker. Nothing else costs a commit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 from worker.core.caution import ENVIRONMENT, Step, mark, step
-from worker.core.errors import Outage
+from worker.core.errors import LedgerError, Outage
 from worker.core.message import Message
 from worker.ports import Ledger
 from worker.turns import Turns
@@ -46,23 +46,32 @@ class Caution:
         self._turns = Turns()
         self._suspected: set[str] = set()
         self._tense = False
+        self._wary = True
         self._survived: set[str] = set()
         self._note: Note | None = None
         self._paused_at = 0.0
 
-    async def load(self) -> None:
-        """Learns what earlier workers left behind. Raises LedgerError."""
-        suspects = await self._ledger.suspects()
-        self._suspected, self._tense = set(suspects.marks), suspects.tense
+    async def start(self) -> None:
+        """Learns how earlier workers ended. Raises LedgerError."""
+        self._wary = not await self._ledger.arrive()
+        await self._learn()
+
+    async def stop(self) -> None:
+        """The worker ends in order: what it gave back will not be suspect to the next, if the ledger can say so."""
+        try:
+            await self._ledger.leave()
+        except LedgerError as error:
+            log.warning("the next worker will be cautious: %s", error)
 
     def suspects(self, message: Message) -> bool:
         """Whether a message must be handled alone."""
         if self._tense:
             return True
-        if not message.redelivered and not self._suspected:
+        again = message.redelivered and self._wary
+        if not again and not self._suspected:
             return False
         known_by = mark(message)
-        return known_by in self._suspected or (message.redelivered and known_by not in self._survived)
+        return known_by in self._suspected or (again and known_by not in self._survived)
 
     @asynccontextmanager
     async def turn(self, message: Message) -> AsyncIterator[bool]:
@@ -73,7 +82,7 @@ class Caution:
         except (Exception, asyncio.CancelledError):
             self._remember(message)
             raise
-        if message.redelivered:
+        if self._survived and message.redelivered:
             self._survived.discard(mark(message))
 
     @asynccontextmanager
@@ -125,6 +134,10 @@ class Caution:
             raise Outage("environment", ENVIRONMENT)
         self._paused_at = 0.0
 
+    async def _learn(self) -> None:
+        suspects = await self._ledger.suspects()
+        self._suspected, self._tense = set(suspects.marks), suspects.tense
+
     async def _judged(self, known_by: str) -> Step:
         """The verdict, which is durable. Raises Outage."""
         verdict = step(await self._ledger.standing(known_by, self._worker))
@@ -132,7 +145,7 @@ class Caution:
             case Step.PAUSE:
                 await self._ledger.forgive()
                 self._paused_at = self._ledger.now()
-                await self.load()
+                await self._learn()
                 raise Outage("environment", ENVIRONMENT)
             case Step.CONDEMN | Step.DEFER:
                 log.error("a message has ended the worker again and again: %s", verdict.value, extra={"body_sha256": known_by})

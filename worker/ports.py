@@ -78,6 +78,14 @@ class Ledger(Protocol):
         """The ledger's clock: seconds since 1970."""
         ...
 
+    async def arrive(self) -> bool:
+        """A worker begins. Whether the one before it ended in order, so that what comes back from the broker was only given back."""
+        ...
+
+    async def leave(self) -> None:
+        """The worker ends in order."""
+        ...
+
     # --- who breaks the worker; a message is known by its mark, a worker by a name that is its process's alone
 
     async def suspects(self) -> Suspects:

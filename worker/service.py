@@ -154,7 +154,7 @@ class Service:
         stack.push_async_callback(store.close)
         health.ok("ledger")
         caution = Caution(store, stopping=stop.is_set)
-        await caution.load()
+        await caution.start()
         observer = ApiObserver(metrics, settings.worker_max_skew_s)
         client = await stack.enter_async_context(api.open_api(api_access(settings), clock, observer, caution.waiting))
         service = cls(settings, metrics, health, store, stop, caution)
@@ -293,6 +293,7 @@ class Service:
         ]
         try:
             await self.flow.run(self.process, self._stop, trouble)
+            await self._caution.stop()
         finally:
             for chore in beside:
                 chore.cancel()

@@ -214,3 +214,16 @@ async def test_it_knows_when_an_operator_last_resumed(shelf: Shelf) -> None:
     await store.resume()
     await store.close()
     assert await (await shelf.open()).resumed() == 1_234.567891
+
+
+async def test_it_knows_whether_the_worker_before_ended_in_order(shelf: Shelf) -> None:
+    # Given
+    store = await shelf.open()
+    assert not await store.arrive(), "nothing is known of a worker before"
+    await store.leave()
+    await store.close()
+    # When, Then
+    store = await shelf.open()
+    assert await store.arrive()
+    await store.close()
+    assert not await (await shelf.open()).arrive(), "the last one never left"

@@ -49,7 +49,7 @@ async def _run(poisons: list[bool], workers: int, chance: random.Random) -> tupl
         except (SystemExit, asyncio.CancelledError):
             queue.appendleft(again)
             cautions[at] = Caution(ledger, stopping=lambda: False)
-            await cautions[at].load()
+            await cautions[at].start()
         except Outage:
             pauses += 1
             queue.appendleft(again)

@@ -48,7 +48,7 @@ class Rig:
     async def worker(self, *, stopping: bool = True) -> Caution:
         """A worker that has just started."""
         caution = Caution(self.ledger, stopping=lambda: stopping)
-        await caution.load()
+        await caution.start()
         return caution
 
     async def handle(self, message: Message, *, worker: Caution | None = None, dies: bool = False) -> Step:
@@ -160,6 +160,22 @@ async def test_what_this_worker_gave_back_itself_is_not_suspect_once() -> None:
     assert not worker.suspects(AGAIN)
     await rig.handle(AGAIN, worker=worker)
     assert worker.suspects(AGAIN), "another may have ended at it since"
+    assert (await rig.worker()).suspects(AGAIN)
+
+
+async def test_what_was_delivered_before_is_not_suspect_when_the_worker_before_ended_in_order() -> None:
+    # Given a ledger that knows of no end yet, and then of one in order
+    rig = Rig()
+    worker = await rig.worker()
+    assert worker.suspects(AGAIN)
+    await worker.stop()
+    # When, Then
+    worker = await rig.worker()
+    assert not worker.suspects(AGAIN)
+    # And after an end of another kind it is again; what notes stand of is in any case
+    assert (await rig.worker()).suspects(AGAIN)
+    await rig.ledger.note(mark(AGAIN), "another")
+    await worker.stop()
     assert (await rig.worker()).suspects(AGAIN)
 
 

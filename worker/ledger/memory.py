@@ -29,6 +29,7 @@ class Contents:
     resumed: float = 0.0
     notes: dict[str, set[str]] = field(default_factory=dict)
     condemned: set[str] = field(default_factory=set)
+    in_order: bool = False
     row: set[str] = field(default_factory=set)
     """Messages that used up their notes since anything was last settled."""
 
@@ -46,6 +47,16 @@ class MemoryLedger:
     def now(self) -> float:
         """Seconds since 1970."""
         return self._clock.now()
+
+    async def arrive(self) -> bool:
+        """Whether the worker before ended in order."""
+        contents = self._open()
+        in_order, contents.in_order = contents.in_order, False
+        return in_order
+
+    async def leave(self) -> None:
+        """The worker ends in order."""
+        self._open().in_order = True
 
     async def suspects(self) -> Suspects:
         """What is held against whom."""

@@ -55,6 +55,14 @@ class SqliteLedger:
         """Seconds since 1970."""
         return self._clock.now()
 
+    async def arrive(self) -> bool:
+        """Whether the worker before ended in order."""
+        return await self._thread.write(sqlite_notes.arrive)
+
+    async def leave(self) -> None:
+        """The worker ends in order."""
+        await self._thread.write(sqlite_notes.leave)
+
     async def suspects(self) -> Suspects:
         """What is held against whom."""
         return await self._thread.read(sqlite_notes.suspects)

@@ -19,6 +19,16 @@ BROKE = (
 )
 
 
+def arrive(db: sqlite3.Connection) -> bool:
+    """Whether the worker before ended in order; the one that begins has not yet."""
+    return db.execute("DELETE FROM meta WHERE key = 'ended_in_order'").rowcount > 0
+
+
+def leave(db: sqlite3.Connection) -> None:
+    """The worker ends in order."""
+    db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('ended_in_order', '1')")
+
+
 def suspects(db: sqlite3.Connection) -> Suspects:
     """What is held against whom."""
     tense = db.execute("SELECT 1 FROM breakers WHERE in_a_row = 1 LIMIT 1").fetchone() is not None
