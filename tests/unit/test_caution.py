@@ -208,7 +208,10 @@ async def test_a_second_one_in_a_row_waits_and_is_condemned_when_something_was_s
     # When
     assert [await rig.handle(second, dies=True) for _ in range(4)] == [Step.HANDLE] * 3 + [Step.DEFER]
     assert await rig.handle(Message(b"2")) is Step.DEFER, "back from the wait queue, and still nothing was settled"
-    await rig.handle(NEW)
+    worker = await rig.worker()
+    assert worker.suspects(NEW), "as long as nothing was settled, anything may be at fault"
+    await rig.handle(NEW, worker=worker)
+    assert not worker.suspects(NEW)
     # Then
     assert await rig.handle(Message(b"2")) is Step.CONDEMN
 
