@@ -24,7 +24,8 @@ Result = TypeVar("Result")
 class Lanes(Generic[Name, Item, Result]):
     """Runs `work(key, items)`, which returns one result for each item, in the order of submission within a key.
 
-    At most `limit` keys are worked on at once, and a batch holds at most `largest_batch` items.
+    At most `limit` keys are worked on at once, and a batch holds at most `largest_batch` items. `abandoned` counts how often
+    everything was let go of.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Lanes(Generic[Name, Item, Result]):
         self._ready: deque[Name] = deque()
         self._running: dict[asyncio.Task[None], Name] = {}
         self._open = True
+        self.abandoned = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -66,6 +68,7 @@ class Lanes(Generic[Name, Item, Result]):
     def abandon(self) -> None:
         """Lets go of everything that was not begun, and of all that comes until `open`; what is under way goes on."""
         self._open = False
+        self.abandoned += 1
         self._ready.clear()
         for lane in self._lanes.values():
             while lane:

@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, suppress
 from worker import __version__, api, chores, ledger, rabbit
 from worker import health as health_pages
 from worker import log as logs
+from worker.caution import Caution
 from worker.clock import WallClock
 from worker.config import Settings
 from worker.core.doubt import Window
@@ -89,12 +90,15 @@ def _listen_for_signals(stop: asyncio.Event) -> None:
 class Service:
     """All parts of a running worker."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, health: Health, store: Store, stop: asyncio.Event) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, health: Health, store: Store, stop: asyncio.Event, caution: Caution
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._health = health
         self._store = store
         self._stop = stop
+        self._caution = caution
         self._clock = WallClock()
         self._topology = topology_of(settings)
         self._connected_before = False
@@ -124,9 +128,13 @@ class Service:
         stack.push_async_callback(store.close)
         await store.begin_run()
         health.ok("ledger")
+        caution = Caution(store, stopping=stop.is_set)
+        await caution.start()
         observer = ApiObserver(metrics, settings.worker_max_skew_s)
-        service = cls(settings, metrics, health, store, stop)
-        client = await stack.enter_async_context(api.open_api(api_access(settings), clock, observer, patience=service._patience))
+        service = cls(settings, metrics, health, store, stop, caution)
+        client = await stack.enter_async_context(
+            api.open_api(api_access(settings), clock, observer, patience=service._patience, waiting=caution.waiting)
+        )
         service._connect_parts(client, observer, stack)
         return service
 
@@ -142,6 +150,7 @@ class Service:
             access,
             self._topology.events,
             prefetch=settings.worker_prefetch,
+            suspects=self._caution.suspects,
             clock=clock,
             prepare=self._prepare,
             on_delivery=lambda delivery: self.flow.take(self.process, delivery),
@@ -171,6 +180,7 @@ class Service:
             observer=self._watch,
             trouble=self.flow.trouble,
             sure_of_clock=probes["clock"],
+            caution=self._caution,
         )
         self._client = client
         self._observer = observer
@@ -198,6 +208,7 @@ class Service:
             "ledger": answers,
             "manual": self._pauses.over,
             "mass-change": self._pauses.over,
+            "environment": self._caution.environment,
         }
 
     async def _prepare(self, connection: rabbit.Connection) -> None:
@@ -233,6 +244,7 @@ class Service:
             await self.flow.run(self.process, self._stop, trouble)
             with suppress(LedgerError):
                 await self._store.end_run()
+            await self._caution.stop()
         finally:
             for chore in beside:
                 chore.cancel()

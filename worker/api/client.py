@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 
 from worker.api.access import Access, Observer, RetryCause
 from worker.api.directory import Directory
 from worker.api.exchange import Exchange
 from worker.api.gate import Gate
-from worker.api.http import Http
+from worker.api.http import Http, Waiting
 from worker.api.httpx_wire import open_wire
 from worker.api.limiter import Limiter
 from worker.api.patience import Patience
@@ -40,9 +40,19 @@ class Unobserved:
 
 @asynccontextmanager
 async def open_api(
-    access: Access, clock: Clock, observer: Observer, *, wire: Wire | None = None, patience: Patience | None = None
+    access: Access,
+    clock: Clock,
+    observer: Observer,
+    *,
+    wire: Wire | None = None,
+    patience: Patience | None = None,
+    waiting: Waiting = nullcontext,
 ) -> AsyncIterator[Client]:
-    """A client, until the block ends. `wire` takes the place of the network; once `patience` is at its end requests raise Abandoned."""
+    """A client, until the block ends.
+
+    `wire` takes the place of the network; once `patience` is at its end requests raise Abandoned; `waiting` surrounds each request with
+    all its attempts.
+    """
     async with AsyncExitStack() as stack:
         if wire is None:
             wire = await stack.enter_async_context(
@@ -53,4 +63,5 @@ async def open_api(
         tokens = TokenSource(access, exchange, clock, patience)
         limiter = Limiter(limit.first(access.max_in_flight), clock, patience)
         gate = Gate(clock, patience, access.max_requests_per_s)
-        yield Client(Http(access.api_base, exchange, tokens, gate, limiter, patience, clock, observer), access.company_id, clock)
+        http = Http(access.api_base, exchange, tokens, gate, limiter, patience, clock, observer, waiting)
+        yield Client(http, access.company_id, clock)

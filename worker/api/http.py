@@ -11,7 +11,7 @@ connection refused ─► NotSent      timeout, broken connection, 408, 5xx ─�
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from http import HTTPStatus
 from typing import Protocol, TypeAlias
 
@@ -31,6 +31,9 @@ from worker.ports import Clock, OperationName
 
 Starting: TypeAlias = Callable[[], Awaitable[None]]
 """What must be done before a request goes out."""
+
+Waiting: TypeAlias = Callable[[], AbstractAsyncContextManager[None]]
+"""Surrounds the time from the wish for a request to its end: whoever made it can do nothing then."""
 
 BESIDE = frozenset({"control", "token"})
 """What takes no turn: it tells whether anything can go on at all."""
@@ -99,6 +102,7 @@ class Http:
         patience: Patience,
         clock: Clock,
         observer: Observer,
+        waiting: Waiting = nullcontext,
     ) -> None:
         self._root = f"{api_base.rstrip('/')}/api/v4/integration/"
         self._exchange = exchange
@@ -108,6 +112,7 @@ class Http:
         self._patience = patience
         self._clock = clock
         self._observer = observer
+        self._waiting = waiting
 
     @property
     def in_flight(self) -> int:
@@ -149,10 +154,11 @@ class Http:
 
         again = (NotSent, UnknownOutcome) if repeatable else (NotSent,)
         try:
-            try:
-                answer = await attempt()
-            except again as error:
-                answer = await self._again(attempt, again, error)
+            async with self._waiting():
+                try:
+                    answer = await attempt()
+                except again as error:
+                    answer = await self._again(attempt, again, error)
         except ApiError as error:
             error.attempts = len(errors)
             error.lingering = _lingers(method, errors)

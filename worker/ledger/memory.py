@@ -9,12 +9,13 @@ from itertools import islice
 
 import msgspec
 
+from worker.core.caution import Standing
 from worker.core.errors import LedgerError
 from worker.core.harm import WINDOW_S, admitted
 from worker.core.record import merge
 from worker.ledger import retention
 from worker.ledger.store import Aside, Binding, Pause, Run, Unsettled, binding_of, bound, mass_change
-from worker.ports import Clock, Happened, Key, WorkOrder
+from worker.ports import Clock, Happened, Key, Suspects, WorkOrder
 
 
 @dataclass
@@ -31,6 +32,12 @@ class Contents:
     asides: dict[tuple[str, str], Aside] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
     restored: bool = False
+    resumed: float = 0.0
+    notes: dict[str, set[str]] = field(default_factory=dict)
+    condemned: set[str] = field(default_factory=set)
+    in_order: bool = False
+    row: set[str] = field(default_factory=set)
+    """Messages that used up their notes since anything was last settled."""
     below: dict[Key | str, dict[Key, None]] = field(default_factory=dict)
 
     def put(self, order: WorkOrder) -> None:
@@ -79,6 +86,54 @@ class MemoryLedger:
     def now(self) -> float:
         """Seconds since 1970."""
         return self._clock.now()
+
+    async def arrive(self) -> bool:
+        """Whether the worker before ended in order."""
+        contents = self._open()
+        in_order, contents.in_order = contents.in_order, False
+        return in_order
+
+    async def leave(self) -> None:
+        """The worker ends in order."""
+        self._open().in_order = True
+
+    async def suspects(self) -> Suspects:
+        """What is held against whom."""
+        contents = self._open()
+        return Suspects(frozenset(contents.notes) | contents.condemned, bool(contents.row))
+
+    async def standing(self, mark: str, worker: str) -> Standing:
+        """What is held against one message."""
+        contents = self._open()
+        return Standing(len(contents.notes.get(mark, set()) - {worker}), mark in contents.condemned, len(contents.row - {mark}))
+
+    async def note(self, mark: str, worker: str) -> None:
+        """This worker touches this message now."""
+        self._open().notes.setdefault(mark, set()).add(worker)
+
+    async def lift(self, mark: str, worker: str) -> None:
+        """This worker does not, for the time being."""
+        notes = self._open().notes
+        workers = notes.pop(mark, set()) - {worker}
+        if workers:
+            notes[mark] = workers
+
+    async def settled(self, mark: str) -> None:
+        """The message was handled to its end."""
+        contents = self._open()
+        contents.notes.pop(mark, None)
+        contents.row.clear()
+
+    async def broke(self, mark: str, *, condemned: bool) -> None:
+        """The message has used up its notes."""
+        contents = self._open()
+        contents.row.add(mark)
+        if condemned:
+            contents.condemned.add(mark)
+
+    async def forgive(self) -> None:
+        """Removes all notes."""
+        self._open().notes.clear()
 
     async def first_seen(self, source: str, event_id: str, at: int) -> int:
         """The smaller of `at` and what is stored, which it then is."""
@@ -164,7 +219,7 @@ class MemoryLedger:
     async def resume(self) -> Pause | None:
         """Ends the pause, and tells which."""
         contents = self._open()
-        ended, contents.pause = contents.pause, None
+        ended, contents.pause, contents.resumed = contents.pause, None, self.now()
         if ended is not None and ended.cause == "mass-change":
             contents.harms.clear()
         return ended
@@ -252,6 +307,10 @@ class MemoryLedger:
         runs = self._open().runs
         recent = sum(run.started >= since for run in runs)
         return runs[-recent - 1 :][::-1]
+
+    async def resumed(self) -> float:
+        """When an operator last said to go on."""
+        return self._open().resumed
 
     async def binding(self) -> Binding | None:
         """What the contents are bound to."""

@@ -9,15 +9,16 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from worker.core.caution import Standing
 from worker.core.errors import LedgerError
-from worker.ledger import sqlite_file
+from worker.ledger import sqlite_file, sqlite_notes
 from worker.ledger import sqlite_guards as guards
 from worker.ledger import sqlite_statements as statements
 from worker.ledger.schema import migrations, pending
 from worker.ledger.sqlite_prune import prune_some
 from worker.ledger.sqlite_thread import SqliteThread
 from worker.ledger.store import Aside, Binding, LedgerRefused, Pause, Run, SchemaBehind, Unsettled, bound
-from worker.ports import Clock, Happened, Key, WorkOrder
+from worker.ports import Clock, Happened, Key, Suspects, WorkOrder
 
 
 async def open_worker(path: Path, binding: Binding, clock: Clock, observe_commit: Callable[[float], None]) -> SqliteLedger:
@@ -57,6 +58,43 @@ class SqliteLedger:
     def now(self) -> float:
         """Seconds since 1970."""
         return self._clock.now()
+
+    async def arrive(self) -> bool:
+        """Whether the worker before ended in order."""
+        return await self._thread.write(sqlite_notes.arrive)
+
+    async def leave(self) -> None:
+        """The worker ends in order."""
+        await self._thread.write(sqlite_notes.leave)
+
+    async def suspects(self) -> Suspects:
+        """What is held against whom."""
+        return await self._thread.read(sqlite_notes.suspects)
+
+    async def standing(self, mark: str, worker: str) -> Standing:
+        """What is held against one message."""
+        return await self._thread.read(lambda db: sqlite_notes.standing(db, mark, worker))
+
+    async def note(self, mark: str, worker: str) -> None:
+        """This worker touches this message now."""
+        now = self.now()
+        await self._thread.write(lambda db: sqlite_notes.note(db, mark, worker, now))
+
+    async def lift(self, mark: str, worker: str) -> None:
+        """This worker does not, for the time being."""
+        await self._thread.write(lambda db: sqlite_notes.lift(db, mark, worker))
+
+    async def settled(self, mark: str) -> None:
+        """The message was handled to its end."""
+        await self._thread.write(lambda db: sqlite_notes.settled(db, mark))
+
+    async def broke(self, mark: str, *, condemned: bool) -> None:
+        """The message has used up its notes."""
+        await self._thread.write(lambda db: sqlite_notes.broke(db, mark, condemned=condemned))
+
+    async def forgive(self) -> None:
+        """Removes all notes."""
+        await self._thread.write(sqlite_notes.forgive)
 
     async def first_seen(self, source: str, event_id: str, at: int) -> int:
         """The smaller of `at` and what is stored, which it then is."""
@@ -121,7 +159,8 @@ class SqliteLedger:
 
     async def resume(self) -> Pause | None:
         """Ends the pause, and tells which."""
-        return await self._thread.write(guards.resume)
+        now = self.now()
+        return await self._thread.write(lambda db: guards.resume(db, now))
 
     async def spend(self, harms: Sequence[str], most: int) -> bool:
         """Counts harms, or pauses and answers no."""
@@ -188,6 +227,10 @@ class SqliteLedger:
     async def runs(self, since: float) -> Sequence[Run]:
         """The workers that started since then, and the one before; the newest first."""
         return await self._thread.read(lambda db: guards.runs(db, since))
+
+    async def resumed(self) -> float:
+        """When an operator last said to go on."""
+        return await self._thread.read(guards.resumed)
 
     async def binding(self) -> Binding | None:
         """What the file is bound to."""

@@ -42,13 +42,20 @@ def pause(db: sqlite3.Connection, pause: Pause) -> None:
     db.execute(SET_META, ("paused", write(pause).decode()))
 
 
-def resume(db: sqlite3.Connection) -> Pause | None:
-    """Ends the pause, and after one for a mass change counts from nothing again."""
+def resume(db: sqlite3.Connection, now: float) -> Pause | None:
+    """Ends the pause, and notes when; after one for a mass change counts from nothing again."""
     ended = paused(db)
+    db.execute(SET_META, ("resumed", repr(now)))
     db.execute("DELETE FROM meta WHERE key = 'paused'")
     if ended is not None and ended.cause == "mass-change":
         db.execute("DELETE FROM harms")
     return ended
+
+
+def resumed(db: sqlite3.Connection) -> float:
+    """When an operator last said to go on; 0: never."""
+    row = db.execute("SELECT value FROM meta WHERE key = 'resumed'").fetchone()
+    return float(row[0]) if row else 0.0
 
 
 def spend(db: sqlite3.Connection, harms: Sequence[str], most: int, now: float) -> bool:

@@ -162,7 +162,10 @@ class Store(Ledger, Reader, Protocol):
         ...
 
     async def resume(self) -> Pause | None:
-        """Ends the pause that is in force, and tells which. After one for `mass-change` harms are counted from nothing again."""
+        """Ends the pause that is in force, and tells which. After one for `mass-change` harms are counted from nothing again.
+
+        It notes when, too: that also ends a worker's own pause for its environment.
+        """
         ...
 
     async def spend(self, harms: Sequence[str], most: int) -> bool:
