@@ -107,10 +107,11 @@ class Reconciler:
         except Halted as halted:
             ending = halted.outcome
         except Refused as error:
-            if len(jobs) > 1:
+            if len(jobs) > 1 and not error.spared:
                 await self._ledger.commit(round.knowledge(complete=False))
                 raise Culprit from error
-            ending = Dead(_failure("rejected", error))
+            failure = _failure("rejected", error)
+            ending = Waiting("failing", failure, counted=False) if error.spared else Dead(failure)
         except (Missing, NotSent, UnknownOutcome) as error:
             ending = await self._why(round, error)
         return await self._record(round, ending)
@@ -253,7 +254,7 @@ class Reconciler:
         """A 404 to a write: believed only while the control read succeeds. Then everything is resolved afresh, once."""
         await self._ditio.control()
         if round.afresh:
-            raise Refused(error.detail, status=error.status, response=error.response, attempts=0) from error
+            raise Refused(error.detail, status=error.status, response=error.response, attempts=0, spared=error.spared) from error
         round.afresh = True
         try:
             await self._resolver.project(ProjectRef("id", round.project.id), fresh=True)
@@ -279,7 +280,7 @@ class Reconciler:
         if isinstance(error, Missing):
             return Dead(_failure("rejected", error))
         await self._ditio.control()
-        return Waiting("failing", _failure("failing", error))
+        return Waiting("failing", _failure("failing", error), counted=not error.spared)
 
     async def _record(self, round: Round, ending: Outcome | None) -> Sequence[Conclusion]:
         outcomes = [round.outcome(index, ending) for index in range(len(round.jobs))]

@@ -7,29 +7,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
 from worker import __version__, api, chores, ledger, rabbit
 from worker import health as health_pages
 from worker import log as logs
+from worker.breaker import Breaker
+from worker.causes import Probe
 from worker.clock import WallClock
 from worker.config import Settings
+from worker.core.circuit import Shown
 from worker.core.client_id import client_id
 from worker.core.doubt import Window
-from worker.core.errors import BrokerError, Outage, PauseCause, WorkerError
+from worker.core.errors import Outage, PauseCause, WorkerError
 from worker.core.plan import Policy
 from worker.flow import Flow
 from worker.health import Health
 from worker.ledger import LedgerRefused, Store
 from worker.metrics import CONTENT_TYPE, Metrics
-from worker.ports import Key
+from worker.ports import Ditio, Key
 from worker.process import Process
 from worker.rabbit import Intake, LockHeld, Publisher, TopologyError
 from worker.reconcile import Reconciler
 from worker.resolve import Lookups
+from worker.stopping import heed_signals, unless
 from worker.watch import Watch
 from worker.wiring import api_access, broker_access, handling_of, topology_of
 
@@ -65,27 +67,13 @@ def main(settings: Settings) -> int:
 
 async def _run(settings: Settings) -> int:
     stop = asyncio.Event()
-    _listen_for_signals(stop)
+    heed_signals(stop, settings.worker_drain_s)
     async with AsyncExitStack() as stack:
-        service = await Service.assemble(settings, stack, stop)
-        await service.run()
+        service = await unless(stop, Service.assemble(settings, stack, stop))
+        if service is not None:
+            await service.run()
     log.info("stopped")
     return DONE
-
-
-def _listen_for_signals(stop: asyncio.Event) -> None:
-    """The first signal stops in order, the second at once: nothing is lost, the broker delivers again."""
-
-    def heard(name: str) -> None:
-        if stop.is_set():
-            log.warning("%s again: stopping at once", name)
-            logging.shutdown()
-            os._exit(130)
-        log.info("%s: finishing what was begun", name)
-        stop.set()
-
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, heard, each.name)
 
 
 class ApiObserver:
@@ -160,10 +148,11 @@ class Service:
         access = broker_access(settings)
         publisher = Publisher(access)
         stack.push_async_callback(publisher.close)
-        lookups = self._lookups(client)
+        breaker = Breaker(client, clock, on_change=self._circuit_changed, trouble=self._trouble)
+        lookups = self._lookups(breaker)
         reconciler = Reconciler(
             self._store,
-            client,
+            breaker,
             lookups,
             clock,
             policy=Policy(settings.worker_on_delete, settings.worker_create_active, settings.worker_create_only_fields),
@@ -178,23 +167,25 @@ class Service:
             clock=clock,
             prepare=self._prepare,
             on_delivery=lambda delivery: self.flow.take(self.process, delivery),
-            on_lost=self._lost,
+            on_lost=self._trouble,
             on_late_ack=self._metrics.late_ack,
         )
         stack.push_async_callback(intake.close)
         self._intake = intake
         self.flow = Flow(
             intake,
-            probes=self._probes(client, observer),
+            probes=self._probes(breaker, observer),
             health=self._health,
             metrics=self._metrics,
             clock=clock,
             drain_s=settings.worker_drain_s,
+            half_open=lambda: breaker.half_open,
+            finish_by=client.finish_by,
         )
         self.process = Process(
             handling_of(settings, self._topology),
             ledger=self._store,
-            ditio=client,
+            ditio=breaker,
             resolver=lookups,
             reconciler=reconciler,
             publisher=publisher,
@@ -202,23 +193,28 @@ class Service:
             observer=self._watch,
             trouble=self.flow.trouble,
         )
-        self._control = client.control
+        self._control = breaker.control
         self._observer = observer
         observer.on_skew = self.flow.trouble
 
     def _derived(self, key: Key) -> str:
         return client_id(self._settings.ditio_company_id, key.project_id, key.external_id)
 
-    def _lost(self, error: BrokerError) -> None:
+    def _trouble(self, error: Exception) -> None:
         self.flow.trouble(error)
 
-    def _lookups(self, client: api.Client) -> Lookups:
+    def _circuit_changed(self, state: Shown) -> None:
+        self._metrics.circuit(state)
+        if state == "closed":
+            self.flow.circuit_closed()
+
+    def _lookups(self, ditio: Ditio) -> Lookups:
         async def known(key: Key) -> str | None:
             return (await self._store.load(key)).task_id
 
         settings = self._settings
         return Lookups(
-            client,
+            ditio,
             known,
             company_id=settings.ditio_company_id,
             person_id=settings.ditio_person_id,
@@ -227,17 +223,23 @@ class Service:
             observe=self._metrics.lookup,
         )
 
-    def _probes(self, client: api.Client, observer: ApiObserver) -> Mapping[PauseCause, Callable[[], Awaitable[object]]]:
+    def _probes(self, breaker: Breaker, observer: ApiObserver) -> Mapping[PauseCause, Probe]:
         async def control() -> None:
-            await client.control()
+            await breaker.probe()
             self._health.ok("credentials")
 
         async def clock() -> None:
-            await client.control()
+            await breaker.control()
             if (skew := observer.skew()) is not None:
                 raise skew
 
-        return {"circuit": control, "credentials": control, "clock": clock, "ledger": self._store.next_due}
+        return {
+            "circuit": control,
+            "credentials": control,
+            "clock": clock,
+            "ledger": self._store.next_due,
+            "broker": self._intake.connect,
+        }
 
     async def _prepare(self, connection: rabbit.Connection) -> None:
         """What a new connection to the broker needs before events are taken from it."""
@@ -264,7 +266,7 @@ class Service:
 
     async def run(self) -> None:
         """Keeps going until told to stop. Raises WorkerError where starting is pointless."""
-        trouble = await self._first_look()
+        trouble = await unless(self._stop, self._first_look())
         beside = [
             asyncio.ensure_future(chore)
             for chore in (

@@ -52,6 +52,10 @@ class Client:
         self._believed_until = float("-inf")
         self._controlled = SingleFlight(self._control)
 
+    def finish_by(self, deadline: float) -> None:
+        """Requests are over by then (seconds of the monotonic clock): those that might not be are not made, which raises Stopping."""
+        self._http.finish_by(deadline)
+
     # --- writing
 
     async def send(self, call: Call, project: Project, *, starting: Starting | None = None) -> Reply:
@@ -72,7 +76,7 @@ class Client:
                 try:
                     return await self._write("task_delete", "DELETE", path("tasks", task_id))
                 except Missing as gone:
-                    await self._believe()
+                    await self.control()  # nothing will ever look again: no success of a moment ago will do
                     return Reply(None, gone.attempts, gone.lingering)
 
     async def _replace(self, call: Replace, project: Project) -> Reply:
@@ -105,7 +109,8 @@ class Client:
         starting: Starting | None = None,
     ) -> Reply:
         answer = await self._answer(operation, method, where, body, repeatable=repeatable, starting=starting)
-        tasks = _objects(_decoded(answer.body))
+        # A gateway's page is no success, whatever its status. A creation's success is looked up anyhow.
+        tasks = _objects(_json(operation, answer) if repeatable else _decoded(answer.body))
         return Reply(tasks[0] if tasks else None, answer.attempts, answer.lingering)
 
     # --- reading
@@ -206,7 +211,7 @@ class Client:
 
 
 def _json(operation: OperationName, answer: Answer) -> object:
-    """What a look-up was answered; nothing, null and an empty body are None. Raises UnknownOutcome for what is no JSON."""
+    """What was answered; nothing, null and an empty body are None. Raises UnknownOutcome for what is no JSON."""
     decoded = _decoded(answer.body)
     if decoded is None and answer.body.strip() not in (b"", b"null"):
         raise UnknownOutcome(f"{operation}: the answer is not JSON", attempts=answer.attempts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.core.errors import Outage
+from worker.core.errors import Outage, Stopping
 from worker.ports import Clock
 
 LONGEST_S = 60.0
@@ -17,16 +17,18 @@ class Gate:
         self._gap = 1 / per_s if per_s else 0.0
         self._next = 0.0
         self._quiet_until = 0.0
+        self._last_start = float("inf")
 
     async def passed(self) -> None:
-        """Returns when a request may start. Raises Outage when that is too far off."""
+        """Returns when a request may start. Raises Outage when that is too far off, or would be too late."""
         await self._quiet_over()
-        if not self._gap:
-            return
-        start = max(self._next, self._clock.monotonic())
-        self._next = start + self._gap
-        await self._clock.sleep(max(0.0, start - self._clock.monotonic()))
-        await self._quiet_over()  # Ditio may have asked for it meanwhile
+        if self._gap:
+            start = max(self._next, self._clock.monotonic())
+            self._next = start + self._gap
+            await self._clock.sleep(max(0.0, start - self._clock.monotonic()))
+            await self._quiet_over()  # Ditio may have asked for it meanwhile
+        if self._clock.monotonic() > self._last_start:
+            raise Stopping
 
     async def _quiet_over(self) -> None:
         while (wait := self._quiet_until - self._clock.monotonic()) > 0:
@@ -34,6 +36,10 @@ class Gate:
                 raise Outage("circuit", f"Ditio asks for {wait:.0f} s without requests (429)")
             # A little apart, so that those who waited do not all start at once.
             await self._clock.sleep(wait * (1 + 0.1 * self._clock.chance()))
+
+    def last_start(self, at: float) -> None:
+        """No request starts later than this (seconds of the monotonic clock)."""
+        self._last_start = at
 
     def quiet(self, seconds: float) -> None:
         """No request starts for so long."""

@@ -101,6 +101,10 @@ class Http:
         self._clock = clock
         self._observer = observer
 
+    def finish_by(self, deadline: float) -> None:
+        """No attempt starts that could last longer than until then (seconds of the monotonic clock)."""
+        self._gate.last_start(deadline - self._timeout_s)
+
     async def request(
         self,
         operation: OperationName,

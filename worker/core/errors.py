@@ -14,6 +14,7 @@ WorkerError
 │   ├── Refused                 Ditio said no, for good
 │   └── Missing                 404, which Ditio also says of what is not ours
 ├── Outage                      nothing is wrong with the event: stop consuming, give back, probe
+│   └── Stopping                the worker ends before an answer could come
 ├── LedgerError                 the ledger could not read or commit: no acknowledgement
 └── BrokerError                 a publish was not confirmed or a connection is gone: no acknowledgement
 """
@@ -74,11 +75,19 @@ class Ambiguous(Unresolved):
 class ApiError(WorkerError):
     """A call to Ditio did not succeed.
 
-    `attempts` counts the requests made, `lingering` says that one of them was given up and may still take effect.
+    `attempts` counts the requests made, `lingering` says that one of them was given up and may still take effect, `spared` that
+    it is not to be held against its event: others are refused too, and whose fault it is has yet to be seen.
     """
 
     def __init__(
-        self, detail: str, *, status: int | None = None, response: str = "", attempts: int = 1, lingering: bool = False
+        self,
+        detail: str,
+        *,
+        status: int | None = None,
+        response: str = "",
+        attempts: int = 1,
+        lingering: bool = False,
+        spared: bool = False,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -86,6 +95,7 @@ class ApiError(WorkerError):
         self.response = response
         self.attempts = attempts
         self.lingering = lingering
+        self.spared = spared
 
 
 class NotSent(ApiError):
@@ -114,6 +124,13 @@ class Outage(WorkerError):
         super().__init__(detail)
         self.cause = cause
         self.detail = detail
+
+
+class Stopping(Outage):
+    """The worker is to stop, and the answer to this request might come too late: it is not made."""
+
+    def __init__(self) -> None:
+        super().__init__("environment", "the worker is stopping")
 
 
 class LedgerError(WorkerError):

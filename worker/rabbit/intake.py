@@ -107,18 +107,21 @@ class Intake:
         ready, _ = await depth(self._connection, queue)
         return ready
 
-    async def start(self) -> None:
-        """Connects if need be, and begins to take. Raises BrokerError; the next start then makes and prepares a new connection."""
+    async def start(self, most: int | None = None) -> None:
+        """Connects if need be, and begins to take, `most` at once (None: the prefetch).
+
+        Raises BrokerError; the next start then makes and prepares a new connection.
+        """
         await self.give_back()
         try:
-            await self._consume(await self.connect())
+            await self._consume(await self.connect(), most or self._prefetch)
         except BrokerError:
             await self.close()
             raise
 
-    async def _consume(self, connection: Connection) -> None:
+    async def _consume(self, connection: Connection, most: int) -> None:
         self._channel = channel = await connection.channel(self._lost)
-        await channel.call(channel.raw.basic_qos, prefetch_count=self._prefetch)
+        await channel.call(channel.raw.basic_qos, prefetch_count=most)
         channel.raw.add_on_cancel_callback(self._cancelled)
         self._taking = True
 
