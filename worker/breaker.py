@@ -38,6 +38,7 @@ class Breaker:
         self._trouble = trouble
         self._state: State = "closed"
         self._refusals = Refusals()
+        self._outage = Outage("circuit", "")
         self._missed: OrderedDict[str, None] = OrderedDict()
 
     @property
@@ -57,7 +58,7 @@ class Breaker:
     async def send(self, call: Call, project: Project, *, starting: Callable[[], Awaitable[None]] | None = None) -> Reply:
         """Carries out a planned call. Raises Outage without sending it while the circuit is open."""
         if SHOWN[self._state] == "open":
-            raise Outage("circuit", "the circuit is open: nothing is written to Ditio")
+            raise Outage(self._outage.cause, self._outage.detail)
         work_order, began = _work_order(call, project), self._clock.monotonic()
         try:
             reply = await self._heard(self._ditio.send(call, project, starting=starting))
@@ -92,13 +93,17 @@ class Breaker:
         if self._state == "half-open":
             self._hear("write is refused")
             cause: PauseCause = "credentials" if error.status == FORBIDDEN else "circuit"
-            self._trouble(Outage(cause, f"Ditio is read but refuses writes, one after the other: {error.detail}"))
+            self._opened(Outage(cause, f"Ditio is read but refuses writes, one after the other: {error.detail}"))
         elif self._refusals.full:
             error.spared = True
             count = len(self._refusals.row)
-            sentence = f"Ditio is read but has refused writes of {count} different work orders in a row: {error.detail}"
             self._hear("row is full")
-            self._trouble(Outage(self._refusals.cause, sentence))
+            sentence = f"Ditio is read but has refused writes of {count} different work orders in a row: {error.detail}"
+            self._opened(Outage(self._refusals.cause, sentence))
+
+    def _opened(self, outage: Outage) -> None:
+        self._outage = outage
+        self._trouble(outage)
 
     # --- reading
 
@@ -141,6 +146,7 @@ class Breaker:
             return await answer
         except Outage as error:
             if error.cause == "circuit":
+                self._outage = error
                 self._hear("no answer")
             raise
 
