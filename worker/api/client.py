@@ -211,10 +211,10 @@ class Client:
 
 
 def _json(operation: OperationName, answer: Answer) -> object:
-    """What was answered; nothing, null and an empty body are None. Raises UnknownOutcome for what is no JSON."""
+    """What was answered; nothing, null and an empty body are None. Raises UnknownOutcome for what Ditio never says."""
     decoded = _decoded(answer.body)
-    if decoded is None and answer.body.strip() not in (b"", b"null"):
-        raise UnknownOutcome(f"{operation}: the answer is not JSON", attempts=answer.attempts)
+    if not isinstance(decoded, dict | list) and answer.body.strip() not in (b"", b"null"):
+        raise UnknownOutcome(f"{operation}: the answer is not JSON of an object or array", attempts=answer.attempts)
     return decoded
 
 
