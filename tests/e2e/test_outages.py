@@ -15,6 +15,9 @@ from worker.sandbox import Server
 
 QUEUES = ("workorders.events", "workorders.wait.1s", "workorders.wait.2s")
 WRITES = ("task_create", "task_update", "task_replace", "task_delete")
+QUICK = {"DITIO_TIMEOUT_S": "0.7", "DITIO_SETTLE_S": "0.5"}
+"""Doubt is soon over."""
+
 PAGE = "<html><body>Scheduled maintenance</body></html>"
 
 
@@ -73,7 +76,7 @@ async def test_while_nothing_gets_through_nothing_is_lost_and_nothing_dead_lette
     worker: WorkerProcess, vhost: Vhost, ditio: Server, gateway: Gateway, fault: dict[str, Any]
 ) -> None:
     # Given work orders that are known, so that both creations and changes are under way
-    worker.start()
+    worker.start(**QUICK)
     await worker.ready()
     known = await flood(vhost, 40)
     await eventually(lambda: len(applied(ditio)) == 40)
@@ -104,7 +107,7 @@ async def test_while_writes_alone_are_refused_the_circuit_is_open_and_closes_by_
     worker: WorkerProcess, vhost: Vhost, ditio: Server, gateway: Gateway, status: int, cause: str
 ) -> None:
     # Given
-    worker.start()
+    worker.start(**QUICK)
     await worker.ready()
     first = await flood(vhost, 100)
     await eventually(lambda: len(applied(ditio)) > 20)
@@ -133,7 +136,7 @@ async def test_one_event_on_which_ditio_fails_waits_and_ends_as_failing_while_ot
     worker: WorkerProcess, vhost: Vhost, ditio: Server, gateway: Gateway
 ) -> None:
     # Given
-    worker.start(DITIO_TIMEOUT_S="0.5", DITIO_SETTLE_S="0.5")
+    worker.start(**QUICK)
     await worker.ready()
     gateway.answers("task_create", external_id="WO-BAD", status=500)
     await publish_all(vhost.url, [event("created", "WO-BAD", name="x")])
@@ -154,7 +157,7 @@ async def test_one_event_on_which_ditio_fails_waits_and_ends_as_failing_while_ot
 
 
 async def test_a_lone_refusal_is_its_events_own_fault_at_once(worker: WorkerProcess, vhost: Vhost, gateway: Gateway) -> None:
-    worker.start()
+    worker.start(**QUICK)
     await worker.ready()
     await publish_all(vhost.url, [event("created", "WO-1", name="x")])
     gateway.answers("task_create", external_id="WO-BAD", status=403)
@@ -167,7 +170,7 @@ async def test_a_pause_of_over_a_minute_that_ditio_asks_for_gives_events_back(
     worker: WorkerProcess, vhost: Vhost, ditio: Server, gateway: Gateway
 ) -> None:
     # Given
-    worker.start()
+    worker.start(**QUICK)
     await worker.ready()
     # When
     gateway.answers("task_create", status=429, headers={"Retry-After": "120"})

@@ -16,7 +16,7 @@ from worker.core.message import Message
 from worker.sandbox import Server
 
 QUEUES = ("workorders.events", "workorders.wait.1s", "workorders.wait.2s")
-DRAIN_S = 3.0
+DRAIN_S = 2.0
 LEEWAY_S = 5.0
 """For closing everything (4 s at most), and for a machine that is busy with other tests."""
 
@@ -42,15 +42,16 @@ async def stopped_again_and_again(worker: WorkerProcess, vhost: Vhost, ditio: Se
     # Given a Ditio that takes its time, and now and then longer than the drain
     ditio.sandbox.options = ditio.sandbox.options.changed({"latency_s": 0.03})
     for _ in range(times):
-        ditio.sandbox.faults.add({"operation": "*", "skip": chance.randrange(20, 60), "delay_s": chance.choice((0.5, 4.0))})
+        delay_s = chance.choice((0.2, 0.5, 1.0, 4.0))
+        ditio.sandbox.faults.add({"operation": "*", "skip": chance.randrange(20, 60), "delay_s": delay_s})
     longest = 0.0
     async with publisher(vhost.url) as to:
         for number in range(times):
             await asyncio.gather(*(to.publish_to("workorders", "a", message) for message in share(number)))
-            worker.start(WORKER_DRAIN_S=f"{DRAIN_S:g}")
+            worker.start(WORKER_DRAIN_S=f"{DRAIN_S:g}", DITIO_TIMEOUT_S="1", DITIO_SETTLE_S="1")
             await eventually(lambda: worker.address() or not worker.running, what="it has begun")
             # When
-            await asyncio.sleep(chance.uniform(0.0, 1.2))  # the moment of a random stop, not a wait for anything
+            await asyncio.sleep(chance.uniform(0.0, 0.8))  # the moment of a random stop, not a wait for anything
             began = time.monotonic()
             assert await asyncio.to_thread(worker.stop) == 0, worker.log()
             longest = max(longest, time.monotonic() - began)

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from worker.api import Access, Client, open_api
 from worker.clock import WallClock
-from worker.core.errors import ApiError, Missing, NotSent, Outage, Refused, UnknownOutcome
+from worker.core.errors import ApiError, Missing, NotSent, Outage, Refused, Stopping, UnknownOutcome
 from worker.core.plan import Call, Create, Delete, Replace, Update
 from worker.ports import OperationName, Project, Reply
 
@@ -449,6 +449,44 @@ async def test_a_page_that_is_no_json_is_an_unknown_outcome(api: Client, ditio: 
     ditio.script = [page]
     with pytest.raises(UnknownOutcome, match="not JSON"):
         await api.tasks_of_project("p-1")
+
+
+@pytest.mark.parametrize("page", ["<html>logg inn</html>", '"logg inn"', "true"])
+@pytest.mark.parametrize("call", [UPDATE, Delete("t-1")])
+async def test_a_page_is_no_success_of_a_change_whatever_its_status(api: Client, ditio: Ditio, call: Call, page: str) -> None:
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text=page)
+
+    ditio.script = [answer]
+    with pytest.raises(UnknownOutcome):
+        await api.send(call, PROJECT)
+
+
+async def test_that_a_task_to_be_deleted_is_gone_is_not_believed_for_a_control_read_of_a_moment_ago(
+    api: Client, ditio: Ditio
+) -> None:
+    # Given
+    await api.control()
+    ditio.control, ditio.script = 404, [says(404)]
+    # When, Then
+    with pytest.raises(Outage):
+        await api.send(Delete("t-1"), PROJECT)
+
+
+async def test_before_the_end_no_request_starts_that_could_outlast_it(api: Client, ditio: Ditio, clock: QuickClock) -> None:
+    # Given requests of half a second, and a little more to go
+    ditio.script = [says(204), says(204)]
+    api.finish_by(clock.monotonic() + 5)
+    await api.send(UPDATE, PROJECT)
+    # When there is less
+    api.finish_by(clock.monotonic() + 0.4)
+    # Then
+    for call in (UPDATE, CREATE):
+        with pytest.raises(Stopping):
+            await api.send(call, PROJECT)
+    with pytest.raises(Stopping):
+        await api.task_by_id("t-1")
+    assert len(ditio.seen) == 1
 
 
 async def test_keys_are_percent_encoded_once_on_the_wire(api: Client, ditio: Ditio) -> None:
