@@ -136,7 +136,7 @@ async def test_one_event_on_which_ditio_fails_waits_and_ends_as_failing_while_ot
     worker: WorkerProcess, vhost: Vhost, ditio: Server, gateway: Gateway
 ) -> None:
     # Given
-    worker.start(**QUICK)
+    worker.start(**QUICK, WORKER_WAIT_STEPS_S="1")
     await worker.ready()
     gateway.answers("task_create", external_id="WO-BAD", status=500)
     await publish_all(vhost.url, [event("created", "WO-BAD", name="x")])

@@ -26,6 +26,7 @@ class Rig:
         self.states: list[str] = []
         self.troubles: list[Outage] = []
         self.clock = StoppedClock()
+        self.writing: asyncio.Future[Reply]
         me: Any = self
         self.breaker = Breaker(me, self.clock, on_change=self.states.append, trouble=self.troubles.append)  # type: ignore[arg-type]  # outages only
 
@@ -118,6 +119,49 @@ async def test_half_open_a_success_closes_and_a_refusal_opens_again_and_is_spare
     await rig.write("WO-2")
     assert rig.states[-2:] == ["half-open", "closed"]
     assert not await rig.write("WO-3", Refused("no", status=403)), "alone again"
+
+
+async def slow(rig: Rig, order: str) -> asyncio.Event:
+    """Begins a write that succeeds when the event is set."""
+    answered, send = asyncio.Event(), rig.send
+
+    async def waits(call: Create, project: Project, *, starting: object = None) -> Reply:
+        await answered.wait()
+        return Reply()
+
+    rig.send = waits  # type: ignore[method-assign]  # this once
+    rig.writing = asyncio.ensure_future(rig.breaker.send(Create(order, {}), PROJECT))
+    await asyncio.sleep(0)
+    rig.send = send  # type: ignore[method-assign]  # as before
+    return answered
+
+
+async def test_a_success_of_a_write_that_began_before_the_trouble_does_not_close_a_half_open_circuit() -> None:
+    # Given
+    rig = Rig()
+    answered = await slow(rig, "WO-SLOW")
+    await rig.open()
+    await rig.breaker.probe()
+    # When
+    answered.set()
+    await rig.writing
+    # Then
+    assert rig.breaker.half_open
+
+
+async def test_the_refusal_that_fills_the_row_is_spared_though_its_work_order_was_suspect_before() -> None:
+    # Given a row that a success from before has ended, without excusing anyone
+    rig = Rig()
+    answered = await slow(rig, "WO-SLOW")
+    for number in range(9):
+        await rig.write(f"WO-{number}", UnknownOutcome("no", status=500))
+    answered.set()
+    await rig.writing
+    # When the same work orders are refused again, and one more
+    spared = [await rig.write(f"WO-{number}", UnknownOutcome("no", status=500)) for number in (9, *range(9))]
+    # Then
+    assert spared == [True, *[False] * 8, True]
+    assert rig.states == ["open"]
 
 
 async def test_an_outage_opens_the_circuit_and_the_probe_closes_it() -> None:
