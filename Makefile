@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env check format test demo lock schemas clean
+.PHONY: help env check format test demo lock schemas pictures clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ lock: $(STAMP) ## renew the locks: versions and hashes
 
 schemas: $(STAMP) ## write schemas/ anew from the tables in the code
 	$(BIN)/python -m worker schema --write schemas
+
+pictures: $(STAMP) ## draw the pictures of docs/lifecycle.md anew from the tables in the code
+	$(BIN)/python -m tests.support.pictures
 
 clean: ## remove what was made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -157,7 +157,7 @@ class Calls:
         """A 404 to a write: believed only while the control read succeeds. Then everything is resolved afresh, once."""
         await self._ditio.control()
         if round.afresh:
-            raise Refused(error.detail, status=error.status, response=error.response, attempts=0) from error
+            raise Refused(error.detail, status=error.status, response=error.response, attempts=0, spared=error.spared) from error
         round.afresh = True
         try:
             await self._resolver.project(ProjectRef("id", round.project.id), fresh=True)

@@ -22,7 +22,7 @@ WATCH_S = 1.0
 class Intake(Protocol):
     """See worker.flow.Intake."""
 
-    async def start(self) -> None: ...
+    async def start(self, most: int | None = None) -> None: ...
     async def cancel(self) -> None: ...
     async def give_back(self) -> None: ...
 
@@ -75,12 +75,12 @@ class Gate:
         self.cancel = intake.cancel
         self.give_back = intake.give_back
 
-    async def start(self) -> None:
-        """Begins to take messages. Raises Outage while it is paused, LedgerError, BrokerError."""
+    async def start(self, most: int | None = None) -> None:
+        """Begins to take messages, `most` at once. Raises Outage while it is paused, LedgerError, BrokerError."""
         if (outage := await self._pauses.in_force()) is not None:
             raise outage
         await self._prepare()
-        await self._intake.start()
+        await self._intake.start(most)
 
 
 class MassChange:

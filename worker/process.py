@@ -294,7 +294,10 @@ class Process:
             case Waiting():
                 patient = step if outcome.patient else 0
                 facts = self._facts(
-                    taken, conclusion, waited_s=taken.travel.waited_s + patient, failing=outcome.kind == "failing"
+                    taken,
+                    conclusion,
+                    waited_s=taken.travel.waited_s + patient,
+                    failing=outcome.kind == "failing" and outcome.counted,
                 )
                 await self._publish(queues.waits[step], waiting(message, outcome.failure, facts, refused=outcome.refused))
             case Dead():

@@ -97,17 +97,18 @@ class Reconciler:
         except Halted as halted:
             ending = halted.outcome
         except Refused as error:
-            if len(jobs) > 1:
+            if len(jobs) > 1 and not error.spared:
                 await self._ledger.commit(round.knowledge(complete=False))
                 raise Culprit from error
-            ending = Dead(failure_of("rejected", error))
+            failure = failure_of("rejected", error)
+            ending = Waiting("failing", failure, counted=False) if error.spared else Dead(failure)
         except (Missing, NotSent, UnknownOutcome) as error:
             ending = await self._why(round, error)
         return await self._record(round, ending)
 
     async def _find(self, round: Round) -> None:
         """Finds out which task it is and what it shows: by the record, or past the end of a doubt by a fresh look-up."""
-        if round.task_id is not None and round.doubt is not Doubt.OVER:
+        if round.task_id is not None and round.doubt is not Doubt.OVER and not round.revives:
             round.trust_record(again=round.in_doubt or self._resend)
             return
         if round.idle:
@@ -128,7 +129,7 @@ class Reconciler:
         if isinstance(error, Missing):
             return Dead(failure_of("rejected", error))
         await self._ditio.control()
-        return Waiting("failing", failure_of("failing", error))
+        return Waiting("failing", failure_of("failing", error), counted=not error.spared)
 
     async def _record(self, round: Round, ending: Outcome | None) -> Sequence[Conclusion]:
         outcomes = [round.outcome(index, ending) for index in range(len(round.jobs))]

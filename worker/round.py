@@ -81,6 +81,7 @@ class Round:
         self.doubt_until = order.doubt_until
         if any(job.redelivered for job in jobs):
             self.doubt_until = window.raised(self.doubt_until, now)
+        self.now = now
         self.doubt = doubt(self.doubt_until, now)
         self.shown = Shown()
         self.calls: list[str] = []
@@ -161,6 +162,12 @@ class Round:
         self.doubt = Doubt.NONE
 
     @property
+    def revives(self) -> bool:
+        """Whether a work order that was gone is there again: of its fields nothing was sent meanwhile, whatever the record says."""
+        exists = self.order.record.exists
+        return exists is not None and exists.value is False and self.want.exists
+
+    @property
     def idle(self) -> bool:
         """Whether there is nothing to look up: the task is known to be gone, and that is all the events say; or nobody asks for it."""
         if self.task_id is not None or self.doubt is not Doubt.NONE:
@@ -214,6 +221,9 @@ class Round:
             self.merged.floor if complete else None,
             self.merged.owned,
         )
+        if self.task_id not in (None, self.order.task_id) and not complete:
+            # The record tells what another task held, and not all of this one was compared: a look-up is due at once.
+            self.doubt_until = max(self.doubt_until, self.now)
         parent, parent_id, marked = self._place(gone=complete and self.task_id is None and not self.want.exists)
         return msgspec.structs.replace(
             self.order, record=record, task_id=self.task_id, doubt_until=self.doubt_until,

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 
 from worker import __version__, api, chores, ledger, rabbit
 from worker import health as health_pages
 from worker import log as logs
+from worker.breaker import Breaker
+from worker.causes import Probe
 from worker.caution import Caution
 from worker.clock import WallClock
 from worker.config import Settings
+from worker.core.circuit import Shown
 from worker.core.doubt import Window
-from worker.core.errors import Abandoned, BrokerError, LedgerError, Outage, PauseCause, WorkerError
+from worker.core.errors import Abandoned, LedgerError, Outage, PauseCause, WorkerError
 from worker.flow import Flow
 from worker.health import Health
 from worker.ledger import LedgerRefused, Store
@@ -29,6 +30,7 @@ from worker.process import Process
 from worker.rabbit import Intake, LockHeld, Publisher, TopologyError
 from worker.restored import Restored
 from worker.skew import ApiObserver
+from worker.stopping import heed_signals, unless
 from worker.watch import Watch
 from worker.wiring import api_access, broker_access, handling_of, policy_of, reconciling, topology_of
 
@@ -64,27 +66,13 @@ def main(settings: Settings) -> int:
 
 async def _run(settings: Settings) -> int:
     stop = asyncio.Event()
-    _listen_for_signals(stop)
+    heed_signals(stop, settings.worker_drain_s)
     async with AsyncExitStack() as stack:
-        service = await Service.assemble(settings, stack, stop)
-        await service.run()
+        service = await unless(stop, Service.assemble(settings, stack, stop))
+        if service is not None:
+            await service.run()
     log.info("stopped")
     return DONE
-
-
-def _listen_for_signals(stop: asyncio.Event) -> None:
-    """The first signal stops in order, the second at once: nothing is lost, the broker delivers again."""
-
-    def heard(name: str) -> None:
-        if stop.is_set():
-            log.warning("%s again: stopping at once", name)
-            logging.shutdown()
-            os._exit(130)
-        log.info("%s: finishing what was begun", name)
-        stop.set()
-
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, heard, each.name)
 
 
 class Service:
@@ -133,7 +121,13 @@ class Service:
         observer = ApiObserver(metrics, settings.worker_max_skew_s)
         service = cls(settings, metrics, health, store, stop, caution)
         client = await stack.enter_async_context(
-            api.open_api(api_access(settings), clock, observer, patience=service._patience, waiting=caution.waiting)
+            api.open_api(
+                api_access(settings, settings.worker_max_in_flight),
+                clock,
+                observer,
+                patience=service._patience,
+                waiting=caution.waiting,
+            )
         )
         service._connect_parts(client, observer, stack)
         return service
@@ -145,7 +139,8 @@ class Service:
         stack.push_async_callback(publisher.close)
         window = Window(settings.ditio_timeout_s, settings.ditio_settle_s)
         guard = MassChange(self._store, settings.worker_max_deactivations_per_h)
-        lookups, reconciler = reconciling(settings, self._store, client, clock, self._metrics.lookup, window, guard)
+        breaker = Breaker(client, clock, on_change=self._circuit_changed, trouble=self._trouble)
+        lookups, reconciler = reconciling(settings, self._store, breaker, clock, self._metrics.lookup, window, guard)
         intake = Intake(
             access,
             self._topology.events,
@@ -154,58 +149,62 @@ class Service:
             clock=clock,
             prepare=self._prepare,
             on_delivery=lambda delivery: self.flow.take(self.process, delivery),
-            on_lost=self._lost,
+            on_lost=self._trouble,
             on_late_ack=self._metrics.late_ack,
         )
         stack.push_async_callback(intake.close)
         self._intake = intake
-        probes = self._probes(client, observer)
+        probes = self._probes(breaker, observer)
         self.flow = Flow(
-            Gate(intake, self._pauses, Restored(self._store, client, policy_of(settings)).settle),
+            Gate(intake, self._pauses, Restored(self._store, breaker, policy_of(settings)).settle),
             probes=probes,
             health=self._health,
             metrics=self._metrics,
             clock=clock,
             drain_s=settings.worker_drain_s,
             patience=self._patience,
+            half_open=lambda: breaker.half_open,
         )
         self.process = Process(
             handling_of(settings, self._topology),
             ledger=self._store,
-            ditio=client,
+            ditio=breaker,
             resolver=lookups,
             reconciler=reconciler,
             publisher=publisher,
             clock=clock,
             observer=self._watch,
             trouble=self.flow.trouble,
-            sure_of_clock=probes["clock"],
+            sure_of_clock=breaker.control,
             caution=self._caution,
         )
         self._client = client
         self._observer = observer
 
-    def _lost(self, error: BrokerError) -> None:
+    def _trouble(self, error: Exception) -> None:
         self.flow.trouble(error)
 
-    def _probes(self, client: api.Client, observer: ApiObserver) -> Mapping[PauseCause, Callable[[], Awaitable[None]]]:
+    def _circuit_changed(self, state: Shown) -> None:
+        self._metrics.circuit(state)
+        if state == "closed":
+            self.flow.circuit_closed()
+
+    def _probes(self, breaker: Breaker, observer: ApiObserver) -> Mapping[PauseCause, Probe]:
         async def control() -> None:
-            await client.control()
+            await breaker.probe()
             self._health.ok("credentials")
 
         async def clock() -> None:
-            await client.control()
+            await breaker.control()
             if (skew := observer.skew()) is not None:
                 raise skew
-
-        async def answers() -> None:
-            await self._store.next_due()
 
         return {
             "circuit": control,
             "credentials": control,
             "clock": clock,
-            "ledger": answers,
+            "ledger": self._store.next_due,
+            "broker": self._intake.connect,
             "manual": self._pauses.over,
             "mass-change": self._pauses.over,
             "environment": self._caution.environment,
@@ -239,7 +238,7 @@ class Service:
         """Keeps going until told to stop. Raises WorkerError where starting is pointless."""
         beside = [asyncio.ensure_future(self._hurry())]
         try:
-            trouble = await self._first_look()
+            trouble = await unless(self._stop, self._first_look())
             beside += [asyncio.ensure_future(chore) for chore in self._chores()]
             await self.flow.run(self.process, self._stop, trouble)
             with suppress(LedgerError):

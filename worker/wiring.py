@@ -36,8 +36,8 @@ def broker_access(settings: Settings) -> rabbit.Access:
     return rabbit.Access(settings.amqp_url, ca_file, cert_file, key_file)
 
 
-def api_access(settings: Settings) -> api.Access:
-    """Where Ditio is, by the settings."""
+def api_access(settings: Settings, max_in_flight: int = 1) -> api.Access:
+    """Where Ditio is, by the settings. `max_in_flight` bounds the requests at once: a command makes one after the other."""
     return api.Access(
         settings.ditio_api_base,
         settings.ditio_identity_base,
@@ -50,7 +50,7 @@ def api_access(settings: Settings) -> api.Access:
         str(settings.ditio_ca_file) if settings.ditio_ca_file else None,
         settings.https_proxy() if settings.https_proxy else None,
         settings.no_proxy or (),
-        settings.worker_max_in_flight,
+        max_in_flight,
     )
 
 

@@ -456,6 +456,28 @@ async def test_a_page_that_is_no_json_is_an_unknown_outcome(api: Client, ditio: 
         await api.tasks_of_project("p-1")
 
 
+@pytest.mark.parametrize("page", ["<html>logg inn</html>", '"logg inn"', "true"])
+@pytest.mark.parametrize("call", [UPDATE, Delete("t-1")])
+async def test_a_page_is_no_success_of_a_change_whatever_its_status(api: Client, ditio: Ditio, call: Call, page: str) -> None:
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text=page)
+
+    ditio.script = [answer]
+    with pytest.raises(UnknownOutcome):
+        await api.send(call, PROJECT)
+
+
+async def test_that_a_task_to_be_deleted_is_gone_is_not_believed_for_a_control_read_of_a_moment_ago(
+    api: Client, ditio: Ditio
+) -> None:
+    # Given
+    await api.control()
+    ditio.control, ditio.script = 404, [says(404)]
+    # When, Then
+    with pytest.raises(Outage):
+        await api.send(Delete("t-1"), PROJECT)
+
+
 async def test_keys_are_percent_encoded_once_on_the_wire(api: Client, ditio: Ditio) -> None:
     keys = {
         "a/b?c#d": "a%2Fb%3Fc%23d", "%2F": "%252F", "æøå": "%C3%A6%C3%B8%C3%A5", "🏗": "%F0%9F%8F%97",

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.simulated import SimulatedClock, simulate
 from worker.core.errors import Outage
-from worker.flow import Flow, Seldom
+from worker.flow import Flow
 from worker.health import Health
 from worker.metrics import Metrics
 from worker.process import Process
@@ -39,7 +39,7 @@ class Rig:
         )
         self.process = cast(Process, SimpleNamespace(lanes=SimpleNamespace(open=lambda: None, abandon=lambda: None)))
 
-    async def start(self) -> None: ...
+    async def start(self, most: int | None = None) -> None: ...
     async def cancel(self) -> None: ...
     async def give_back(self) -> None:
         self.steps.append("given back")
@@ -103,16 +103,3 @@ def test_a_stop_while_events_are_given_back_does_not_renew_the_patience() -> Non
         assert "patience is renewed" not in rig.steps
 
     simulate(run())
-
-
-def test_what_goes_on_and_on_is_told_at_once_and_then_at_most_every_so_often() -> None:
-    async def run() -> list[int]:
-        seldom = Seldom(60, SimulatedClock())
-        told = []
-        for second in range(200):
-            if seldom.due():
-                told.append(second)
-            await asyncio.sleep(1)
-        return told
-
-    assert simulate(run()) == [0, 60, 120, 180]

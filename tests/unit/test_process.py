@@ -198,6 +198,14 @@ async def test_after_eight_rounds_of_failing_an_event_is_a_letter() -> None:
     assert rig.published[1][1].headers["failure-reason"] == "failing"
 
 
+async def test_what_is_not_held_against_an_event_takes_the_first_step_each_time_and_is_not_counted() -> None:
+    rig = Rig(wait_max_s=70)
+    rig.end = Waiting("failing", Failure("rejected", "403", status=403), counted=False)
+    await rig.take(None, **waited(70, FAILING_ROUNDS - 1))
+    queue, message = rig.published[0]
+    assert (queue, travel(message).waited_s, travel(message).failing_rounds) == ("wait.10s", 70, FAILING_ROUNDS - 1)
+
+
 async def test_a_missing_project_waits_and_a_failing_one_asks_the_control_read() -> None:
     rig = Rig()
     rig.project_error = Absent("project", "no project P-1")

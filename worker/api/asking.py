@@ -96,10 +96,10 @@ class Asking:
 
 
 def given(operation: OperationName, answer: Answer) -> object:
-    """What a look-up was answered; nothing, null and an empty body are None. Raises UnknownOutcome for what is no JSON."""
+    """What was answered; nothing, null and an empty body are None. Raises UnknownOutcome for what Ditio never says."""
     value = decoded(answer.body)
-    if value is None and answer.body.strip() not in (b"", b"null"):
-        raise UnknownOutcome(f"{operation}: the answer is not JSON", attempts=answer.attempts)
+    if not isinstance(value, dict | list) and answer.body.strip() not in (b"", b"null"):
+        raise UnknownOutcome(f"{operation}: the answer is not JSON of an object or array", attempts=answer.attempts)
     return value
 
 

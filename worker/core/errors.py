@@ -85,11 +85,19 @@ class Ambiguous(Unresolved):
 class ApiError(WorkerError):
     """A call to Ditio did not succeed.
 
-    `attempts` counts the requests made, `lingering` says that one of them was given up and may still take effect.
+    `attempts` counts the requests made, `lingering` says that one of them was given up and may still take effect, `spared` that
+    it is not to be held against its event: others are refused too, and whose fault it is has yet to be seen.
     """
 
     def __init__(
-        self, detail: str, *, status: int | None = None, response: str = "", attempts: int = 1, lingering: bool = False
+        self,
+        detail: str,
+        *,
+        status: int | None = None,
+        response: str = "",
+        attempts: int = 1,
+        lingering: bool = False,
+        spared: bool = False,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -97,6 +105,7 @@ class ApiError(WorkerError):
         self.response = response
         self.attempts = attempts
         self.lingering = lingering
+        self.spared = spared
 
 
 class NotSent(ApiError):

@@ -128,19 +128,22 @@ class Intake:
         ready, _ = await depth(self._connection, queue)
         return ready
 
-    async def start(self) -> None:
-        """Connects if need be, and begins to take. Raises BrokerError; the next start then makes and prepares a new connection."""
+    async def start(self, most: int | None = None) -> None:
+        """Connects if need be, and begins to take, `most` at once (None: the prefetch).
+
+        Raises BrokerError; the next start then makes and prepares a new connection.
+        """
         await self.give_back()
         try:
-            await self._consume(await self.connect())
+            await self._consume(await self.connect(), most or self._prefetch)
         except BrokerError:
             await self.close()
             raise
 
-    async def _consume(self, connection: Connection) -> None:
+    async def _consume(self, connection: Connection, most: int) -> None:
         self._channel = channel = await connection.channel(self._lost)
         channel.raw.add_on_cancel_callback(self._cancelled)
-        self._taking, self._cautious = True, self._prefetch > 1
+        self._taking, self._cautious = True, most > 1
         await self._consumer(channel, FIRST, 1)
 
     async def _consumer(self, channel: Channel, tag: str, prefetch: int) -> None:

@@ -101,7 +101,8 @@ class Sandbox:
             return Reply(0, delay_s=fault.delay_s or HELD_S, drop=True)
         if fault.status:
             body = fault.body if fault.body is not None else {"error": {"message": f"scripted fault {fault.status}"}}
-            scripted = answer(body, fault.status)
+            page = Reply(fault.status, body.encode(), {"Content-Type": "text/html"}) if isinstance(body, str) else None
+            scripted = page or answer(body, fault.status)
             return replace(scripted, headers={**scripted.headers, **fault.headers}, delay_s=fault.delay_s)
         if fault.drop == "before":
             return Reply(0, delay_s=fault.delay_s, drop=True)
