@@ -9,12 +9,13 @@ from contextlib import suppress
 from worker.config import Settings
 from worker.core.errors import BrokerError, LedgerError
 from worker.flow import Flow
+from worker.health import Health
 from worker.ledger import Store
 from worker.letters import Letters
 from worker.metrics import Metrics
 from worker.ports import Clock
 from worker.process import Process
-from worker.rabbit import Intake
+from worker.rabbit import Intake, Publisher
 
 log = logging.getLogger("worker.chores")
 
@@ -22,6 +23,8 @@ DUE_S = 1.0
 GAUGES_S = 2.0
 LETTERS_S = 5.0
 PRUNE_S = 3600.0
+CHECK_S = 5.0
+BLOCKED_S = 1.0
 MOST_DUE = 64
 DAY_US = 86_400 * 1_000_000
 
@@ -62,6 +65,27 @@ async def letters(metrics: Metrics, written: Letters, intake: Intake, queue: str
         for reason, count, age in written.shown(clock.now()):
             metrics.letters(reason, count, age)
         await clock.sleep(LETTERS_S)
+
+
+async def consumer(intake: Intake, clock: Clock) -> None:
+    """Asks the broker every so often whether it still delivers to this worker."""
+    while True:
+        await clock.sleep(CHECK_S)
+        await intake.check()
+
+
+async def publishing(publisher: Publisher, flow: Flow, health: Health, clock: Clock) -> None:
+    """Says for as long as the broker takes no messages: events that must wait or be buried are held meanwhile, others go on."""
+    told = False
+    while True:
+        if publisher.blocked:
+            health.fail("broker", f"broker: it takes no messages now: {publisher.blocked}")
+            told = True
+        elif told:
+            told = False
+            if flow.flowing:
+                health.ok("broker")
+        await clock.sleep(BLOCKED_S)
 
 
 async def prune(store: Store, clock: Clock, settings: Settings) -> None:

@@ -14,6 +14,7 @@ from typing import Protocol
 from worker.core.backoff import full_jitter
 from worker.core.errors import BrokerError, LedgerError, Outage, PauseCause, WorkerError
 from worker.health import Condition, Health
+from worker.holding import LET_GO_S, Holding
 from worker.metrics import Metrics
 from worker.ports import Clock, Delivery
 from worker.process import Process
@@ -22,6 +23,8 @@ log = logging.getLogger("worker.flow")
 
 PROBE_BASE_S = 1.0
 PROBE_CAP_S = 30.0
+BROKER_CAP_S = 10.0
+"""The broker's absence must not outlast it by more."""
 
 CONDITIONS: Mapping[PauseCause, Condition] = {"broker": "broker", "ledger": "ledger", "credentials": "credentials"}
 """Which condition of readiness a cause breaks; the others break `paused`."""
@@ -42,6 +45,14 @@ class Intake(Protocol):
         """Closes the channel: the broker delivers again what was not acknowledged, in its order."""
         ...
 
+    def pause(self) -> None:
+        """Reads nothing more from the broker."""
+        ...
+
+    def resume(self) -> None:
+        """Reads again."""
+        ...
+
 
 class Flow:
     """One worker's state. `probes` say for each cause whether it is over: they raise as long as it is not."""
@@ -55,6 +66,7 @@ class Flow:
         metrics: Metrics,
         clock: Clock,
         drain_s: float,
+        holding: Holding | None = None,
     ) -> None:
         self._intake = intake
         self._probes = probes
@@ -64,6 +76,8 @@ class Flow:
         self._drain_s = drain_s
         self._trouble: asyncio.Queue[Exception] = asyncio.Queue()
         self._taken: set[asyncio.Task[None]] = set()
+        self._holding = holding or Holding(intake, clock)
+        self._failed_starts = 0
         self.flowing = False
 
     def trouble(self, error: Exception) -> None:
@@ -74,7 +88,13 @@ class Flow:
         """Starts one message on its way."""
         task = asyncio.ensure_future(process.take(delivery))
         self._taken.add(task)
-        task.add_done_callback(self._taken.discard)
+        self._holding.take(delivery)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._taken.discard(task)
+            self._holding.release(delivery)
+
+        task.add_done_callback(ended)
 
     async def run(self, process: Process, stop: asyncio.Event, trouble: Exception | None = None) -> None:
         """Keeps going until told to stop, then drains. `trouble` is what is known to be wrong at the start."""
@@ -93,18 +113,35 @@ class Flow:
         try:
             await self._intake.start()
         except WorkerError as error:
+            self._failed_starts += 1
             return error
+        self._failed_starts = 0
         self._health.ok("broker")
         self.flowing = True
         trouble = asyncio.ensure_future(self._trouble.get())
         stopped = asyncio.ensure_future(stop.wait())
+        overdue = asyncio.ensure_future(self._holding.overdue())
         try:
-            await asyncio.wait({trouble, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            return trouble.result() if trouble.done() and not stop.is_set() else None
+            await asyncio.wait({trouble, stopped, overdue}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                return None
+            if trouble.done():
+                return trouble.result()
+            await self._let_go(process)
+            return None
         finally:
             self.flowing = False
-            trouble.cancel()
-            stopped.cancel()
+            for each in (trouble, stopped, overdue):
+                each.cancel()
+
+    async def _let_go(self, process: Process) -> None:
+        """Finishes what is quick to finish; the next start gives the rest back, and takes the queue anew."""
+        if held := self._holding.held:
+            log.warning("%d messages are held, the oldest for too long: they go back to the broker", held)
+        await self._intake.cancel()
+        process.lanes.abandon()
+        await self._finish(min(self._drain_s, LET_GO_S))
+        self._holding.given_back()
 
     async def _recover(self, process: Process, trouble: Exception, stop: asyncio.Event) -> None:
         cause = _cause(trouble)
@@ -116,20 +153,23 @@ class Flow:
             self._metrics.circuit("open")
         process.lanes.abandon()
         await self._give_back()
+        self._holding.given_back()
         await self._finish(self._drain_s)
         await self._probe(cause, condition, stop)
         self._metrics.paused(cause, on=False)
         self._metrics.circuit("closed")
         if not stop.is_set():
-            self._health.ok(condition)
+            if cause != "broker":  # which is well when it delivers again
+                self._health.ok(condition)
             log.info("consumption goes on", extra={"cause": cause})
 
     async def _probe(self, cause: PauseCause, condition: Condition, stop: asyncio.Event) -> None:
         """Returns when the cause is over, or it is told to stop."""
-        attempt = 0
+        attempt = self._failed_starts
+        cap = BROKER_CAP_S if cause == "broker" else PROBE_CAP_S
         while not stop.is_set():
             attempt += 1
-            wait = full_jitter(attempt, base=PROBE_BASE_S, cap=PROBE_CAP_S, chance=self._clock.chance())
+            wait = full_jitter(attempt, base=PROBE_BASE_S, cap=cap, chance=self._clock.chance())
             stopped = asyncio.ensure_future(stop.wait())
             await asyncio.wait({stopped}, timeout=wait)
             stopped.cancel()

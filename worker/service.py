@@ -158,7 +158,7 @@ class Service:
     def _connect_parts(self, client: api.Client, observer: ApiObserver, stack: AsyncExitStack) -> None:
         settings, clock = self._settings, self._clock
         access = broker_access(settings)
-        publisher = Publisher(access)
+        self._publisher = publisher = Publisher(access)
         stack.push_async_callback(publisher.close)
         lookups = self._lookups(client)
         reconciler = Reconciler(
@@ -185,7 +185,7 @@ class Service:
         self._intake = intake
         self.flow = Flow(
             intake,
-            probes=self._probes(client, observer),
+            probes=self._probes(client, observer, publisher),
             health=self._health,
             metrics=self._metrics,
             clock=clock,
@@ -227,7 +227,9 @@ class Service:
             observe=self._metrics.lookup,
         )
 
-    def _probes(self, client: api.Client, observer: ApiObserver) -> Mapping[PauseCause, Callable[[], Awaitable[object]]]:
+    def _probes(
+        self, client: api.Client, observer: ApiObserver, publisher: Publisher
+    ) -> Mapping[PauseCause, Callable[[], Awaitable[object]]]:
         async def control() -> None:
             await client.control()
             self._health.ok("credentials")
@@ -237,17 +239,24 @@ class Service:
             if (skew := observer.skew()) is not None:
                 raise skew
 
-        return {"circuit": control, "credentials": control, "clock": clock, "ledger": self._store.next_due}
+        async def broker() -> None:
+            await self._declare(await self._intake.connect())  # also what was deleted while the connection stayed
+            await publisher.probe()
+
+        return {"circuit": control, "credentials": control, "clock": clock, "ledger": self._store.prove, "broker": broker}
 
     async def _prepare(self, connection: rabbit.Connection) -> None:
         """What a new connection to the broker needs before events are taken from it."""
-        await (rabbit.declare if self._settings.worker_declare else rabbit.verify)(connection, self._topology)
+        await self._declare(connection)
         await self._hold_solo(connection)
         self._metrics.broker_connected(on=True)
         if self._connected_before:
             self._metrics.broker_reconnected()
         self._connected_before = True
         log.info("connected to RabbitMQ %s at %s", connection.version, connection.where)
+
+    async def _declare(self, connection: rabbit.Connection) -> None:
+        await (rabbit.declare if self._settings.worker_declare else rabbit.verify)(connection, self._topology)
 
     async def _hold_solo(self, connection: rabbit.Connection) -> None:
         """Takes the lock of the one worker on a SQLite ledger; one that is ending has a while to let go of it."""
@@ -274,6 +283,8 @@ class Service:
                     self._metrics, self.process, self._intake, self._store, self._clock, self._settings.worker_max_in_flight
                 ),
                 chores.letters(self._metrics, self._watch.letters, self._intake, self._topology.dead, self._clock),
+                chores.consumer(self._intake, self._clock),
+                chores.publishing(self._publisher, self.flow, self._health, self._clock),
                 chores.prune(self._store, self._clock, self._settings),
             )
         ]
@@ -292,6 +303,7 @@ class Service:
             raise
         except WorkerError as error:
             log.warning("%s; trying again", error)
+            self._health.fail("broker", f"broker: {error}")
         try:
             await self._control()
             self._health.ok("credentials")

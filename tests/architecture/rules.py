@@ -27,6 +27,7 @@ LAYERS: Mapping[str, int] = {
             "unsettled",
             "clock",
             "letters",
+            "holding",
         ),
         2,
     ),

@@ -131,7 +131,8 @@ class Proxy:
         self._tasks.add(task)
         self.accepted += 1
         try:
-            await self._serve(reader, writer)
+            with suppress(asyncio.CancelledError):  # only at the end of the proxy, where nobody asks
+                await self._serve(reader, writer)
         finally:
             self._tasks.discard(task)
 

@@ -107,6 +107,10 @@ class SqliteLedger:
         """Ends the pause."""
         await self._thread.write(statements.resume)
 
+    async def prove(self) -> None:
+        """Commits something that says nothing."""
+        await self._thread.write(lambda db: statements.prove(db, self.now()))
+
     async def binding(self) -> Binding | None:
         """What the file is bound to."""
         return await self._thread.read(statements.binding)

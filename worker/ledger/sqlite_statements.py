@@ -53,6 +53,11 @@ def bind(db: sqlite3.Connection, binding: Binding) -> None:
     db.executemany("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", pairs)
 
 
+def prove(db: sqlite3.Connection, at: float) -> None:
+    """Writes a page, whatever was written before."""
+    db.execute(SET_META, ("proved", str(at)))
+
+
 def paused(db: sqlite3.Connection) -> Pause | None:
     """The pause in force."""
     row = db.execute("SELECT value FROM meta WHERE key = 'paused'").fetchone()

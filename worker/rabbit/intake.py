@@ -16,6 +16,9 @@ from worker.rabbit.connection import Access, Channel, Connection, connect
 from worker.rabbit.convert import message_of
 from worker.rabbit.declare import depth
 
+UNKNOWN_CHECKS = 2
+"""One answer without a consumer may be an election; so many in a row are a loss."""
+
 
 class Delivery:
     """A message that must be acknowledged; see worker.ports.Delivery."""
@@ -74,13 +77,16 @@ class Intake:
         self._on_late_ack = on_late_ack
         self._connection: Connection | None = None
         self._channel: Channel | None = None
+        self._consumer = ""
+        self._unknown = 0
         self._last = 0
         self._taking = False
+        self._paused = False
 
     @property
     def taking(self) -> bool:
-        """Whether the broker delivers, and what it delivers is taken."""
-        return self._taking and self._channel is not None and self._channel.is_open
+        """Whether the broker has a consumer of ours, and what it delivers is taken. What `check` finds out counts."""
+        return self._taking and bool(self._consumer) and self._channel is not None and self._channel.is_open
 
     @property
     def connected(self) -> bool:
@@ -125,7 +131,35 @@ class Intake:
         def on_message(_: RawChannel, method: Basic.Deliver, properties: pika.BasicProperties, body: bytes) -> None:
             self._take(channel, method, properties, body)
 
-        await channel.call(channel.raw.basic_consume, queue=self._queue, on_message_callback=on_message)
+        answer = await channel.call(channel.raw.basic_consume, queue=self._queue, on_message_callback=on_message)
+        self._consumer, self._unknown = answer.method.consumer_tag, 0
+
+    async def check(self) -> None:
+        """Asks the broker whether it still has a consumer for us; if not, or without an answer, that is told as any loss is."""
+        channel = self._channel
+        if not self.taking or self._paused:
+            return
+        try:
+            _, consumers = await depth(await self.connect(), self._queue)
+        except BrokerError as error:
+            if channel is self._channel and not self._paused:
+                self._lost(error)
+            return
+        self._unknown = 0 if consumers else self._unknown + 1
+        if self._unknown >= UNKNOWN_CHECKS and channel is self._channel:
+            self._lost(BrokerError(f"the broker knows of no consumer of {self._queue}: it has no leader, or has lost us"))
+
+    def pause(self) -> None:
+        """Reads nothing more from the broker, until `resume` or `give_back`."""
+        self._paused = True
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """Reads again."""
+        self._paused = False
+        if self._connection is not None:
+            self._connection.resume()
 
     async def cancel(self) -> None:
         """Takes no more. The consumer stays: cancelling it would make pika reject what is already on its way."""
@@ -134,9 +168,10 @@ class Intake:
     async def give_back(self) -> None:
         """Closes the channel: the broker delivers again what was not acknowledged, in its order."""
         self._taking = False
+        self.resume()  # the answer to closing must be read
         if self._channel is not None:
             await self._channel.close()
-            self._channel = None
+            self._channel, self._consumer = None, ""
 
     async def close(self) -> None:
         """Closes the connection too."""

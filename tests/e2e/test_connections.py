@@ -1,0 +1,307 @@
+"""What happens to the broker's connections: consuming again by itself, or not ready with the cause in words, within 60 s.
+
+Each on the real worker process. No event is lost, and none is dead-lettered for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import pytest
+
+from tests.support.broker import Vhost
+from tests.support.cluster import Node
+from tests.support.process import WorkerProcess, settings
+from tests.support.proxy import Pass, Stall, proxy_to, through
+from tests.support.publishing import event, publish_all
+from tests.support.secret import leaks
+from tests.support.waiting import eventually
+from worker.core.message import Message
+from worker.demo.packages import rabbitmq
+from worker.sandbox import Server
+
+PROMISE_S = 60.0
+QUEUES = ("workorders.events", "workorders.wait.1s", "workorders.wait.2s")
+IMPATIENT = "application:set_env(rabbit, consumer_timeout, 2000), application:set_env(rabbit, channel_tick_interval, 500)."
+PATIENT = "application:set_env(rabbit, consumer_timeout, 1800000), application:set_env(rabbit, channel_tick_interval, 60000)."
+FREE_PORT = 1
+"""A port where nobody listens."""
+
+
+@pytest.fixture(scope="module")
+def node(pytestconfig: pytest.Config) -> Iterator[Node]:
+    """A broker that may be stopped, and whose rules may be changed."""
+    if pytestconfig.getoption("--without-broker"):
+        pytest.skip("left out by --without-broker")
+    with Node(rabbitmq(print)) as started:
+        assert isinstance(started, Node)
+        yield started
+
+
+@pytest.fixture
+def own(node: Node) -> Iterator[Vhost]:
+    """A vhost on that broker."""
+    with node.broker() as broker, broker.vhost() as vhost:
+        yield vhost
+
+
+@pytest.fixture
+async def lonely(own: Vhost, ditio: Server, tmp_path: Path) -> AsyncIterator[WorkerProcess]:
+    """A worker on that broker, not started yet."""
+    process = WorkerProcess(settings(own.url, ditio, tmp_path), tmp_path)
+    yield process
+    process.kill()
+    assert leaks(process.log()) == []
+
+
+def created(first: int, last: int) -> list[Message]:
+    """Events of as many work orders."""
+    return [event("created", f"WO-{number}", name="x") for number in range(first, last)]
+
+
+def named(server: Server) -> list[str]:
+    """The external ids of the tasks, sorted: one that is there twice is seen."""
+    return sorted(str(task["externalId"]) for task in server.sandbox.state.tasks.values())
+
+
+async def done(ditio: Server, vhost: Vhost, count: int, within_s: float = PROMISE_S) -> None:
+    """Every event became one task, nothing is left and nothing was dead-lettered."""
+    expected = sorted(f"WO-{number}" for number in range(count))
+    await eventually(lambda: len(ditio.sandbox.state.tasks) >= count, within_s, what="all are applied")
+    await eventually(lambda: vhost.depth(*QUEUES) == 0, within_s, what="nothing waits")
+    assert named(ditio) == expected
+    assert vhost.depth("workorders.dead") == 0
+
+
+async def not_ready(worker: WorkerProcess, because: str, within_s: float = PROMISE_S) -> str:
+    """The page that says so."""
+
+    def page() -> str:
+        said = worker.get("/readyz")
+        return said if said.startswith("503") and because in said else ""
+
+    try:
+        return await eventually(page, within_s)
+    except AssertionError as error:
+        raise AssertionError(f"not unready because {because!r}: {worker.get('/readyz')!r}") from error
+
+
+def as_administrator(vhost: Vhost) -> str:
+    """The vhost's address with the rights of the broker's owner."""
+    return urlunsplit(urlsplit(vhost.broker.amqp)._replace(path=f"/{vhost.name}"))
+
+
+def cut(vhost: Vhost, name: str) -> bool:
+    """Cuts the worker's connection of this name; whether there was one (the management knows of it after a while)."""
+    found = [
+        each["name"]
+        for each in vhost.ask("GET", f"vhosts/{vhost.name}/connections")
+        if (each.get("client_properties") or {}).get("connection_name") == f"ditio-worker {name}"
+    ]
+    for each in found:
+        vhost.ask("DELETE", f"connections/{quote(each, safe='')}")
+    return bool(found)
+
+
+async def test_a_half_open_connection_is_found_and_the_next_address_that_answers_is_taken(
+    worker: WorkerProcess, vhost: Vhost, ditio: Server
+) -> None:
+    # Given a worker at work through a proxy, the second of three addresses; the first one is dead
+    ditio.sandbox.options = ditio.sandbox.options.changed({"latency_s": 0.05})
+    async with proxy_to(vhost.url) as proxy:
+        dead = vhost.url.replace(f":{proxy._to[1]}/", f":{FREE_PORT}/")
+        worker.start(AMQP_URL=f"{dead},{through(proxy, vhost.url)},{vhost.url}")
+        await worker.ready()
+        await publish_all(vhost.url, created(0, 600))
+        await eventually(lambda: len(ditio.sandbox.state.tasks) > 20)
+        # When everything goes silent, and a new connection through the proxy too
+        await proxy.set(Stall())
+        stalled = time.monotonic()
+        # Then it is noticed, told, and consumed from the third address
+        await not_ready(worker, "the broker", 25)
+        await eventually(lambda: worker.metric("consumer_active") == 0, what="the gauge follows")
+        await worker.ready(PROMISE_S)
+        assert time.monotonic() - stalled < PROMISE_S
+        await done(ditio, vhost, 600)
+    assert worker.metric("consumer_active") == 1
+
+
+async def test_a_broker_that_restarts_is_consumed_again(lonely: WorkerProcess, own: Vhost, node: Node, ditio: Server) -> None:
+    # Given
+    ditio.sandbox.options = ditio.sandbox.options.changed({"latency_s": 0.05})
+    lonely.start()
+    await lonely.ready()
+    await publish_all(own.url, created(0, 600))
+    await eventually(lambda: len(ditio.sandbox.state.tasks) > 20)
+    # When
+    stopping = asyncio.ensure_future(asyncio.to_thread(node.stop))
+    # Then it says so for as long as there is no broker
+    await not_ready(lonely, "broker: ")
+    await stopping
+    page = await not_ready(lonely, "no connection to the broker")
+    assert "127.0.0.1" in page
+    assert "Connection refused" in page
+    await asyncio.to_thread(node.start)
+    back = time.monotonic()
+    await lonely.ready(PROMISE_S)
+    assert time.monotonic() - back < PROMISE_S
+    await done(ditio, own, 600)
+
+
+async def test_a_broker_out_of_memory_takes_no_letters_and_the_worker_says_so_until_it_does(
+    lonely: WorkerProcess, own: Vhost, node: Node, ditio: Server
+) -> None:
+    # Given events that must become letters, and a broker that takes nothing more
+    lonely.start()
+    await lonely.ready()
+    assert await asyncio.to_thread(lonely.stop) == 0
+    bad = [Message(b"{%d" % number) for number in range(5)]
+    await publish_all(own.url, [*bad, *created(0, 5)])
+    limit = node.control("eval", "vm_memory_monitor:get_vm_memory_high_watermark().").strip()
+    node.control("set_vm_memory_high_watermark", "absolute", "1MB")
+    try:
+        # When
+        lonely.start()
+        # Then
+        await not_ready(lonely, "broker: it takes no messages now: low on memory")
+    finally:
+        node.control("set_vm_memory_high_watermark", limit)
+    await lonely.ready(PROMISE_S)
+    await eventually(lambda: len(ditio.sandbox.state.tasks) == 5, PROMISE_S, what="all are applied")
+    await eventually(lambda: own.depth("workorders.dead") == 5, PROMISE_S, what="each has its letter")
+    await eventually(lambda: own.depth(*QUEUES) == 0)
+    assert sorted(letter.body for letter in own.messages("workorders.dead")) == sorted(message.body for message in bad)
+
+
+async def test_an_expired_consumer_timeout_closes_the_channel_and_it_goes_on(
+    lonely: WorkerProcess, own: Vhost, node: Node, ditio: Server
+) -> None:
+    # Given a broker of little patience, and an API of much
+    node.control("eval", IMPATIENT)
+    ditio.sandbox.options = ditio.sandbox.options.changed({"latency_s": 6})
+    try:
+        lonely.start(DITIO_TIMEOUT_S="30")
+        await lonely.ready()
+        await publish_all(own.url, created(0, 1))
+        # When
+        await eventually(lambda: "delivery acknowledgement on channel" in lonely.log(), PROMISE_S, what="the broker closed it")
+        ditio.sandbox.options = ditio.sandbox.options.changed({"latency_s": 0})
+        # Then
+        await lonely.ready(PROMISE_S)
+        await done(ditio, own, 1)
+    finally:
+        node.control("eval", PATIENT)
+
+
+async def test_permissions_that_are_taken_away_are_told_until_they_are_given_back(
+    worker: WorkerProcess, vhost: Vhost, ditio: Server
+) -> None:
+    # Given
+    worker.start()
+    await worker.ready()
+    permissions = f"permissions/{vhost.name}/{vhost.user}"
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    # When it may publish no more, though an event needs a letter
+    vhost.ask("PUT", permissions, everything | {"write": "^workorders$"})
+    await publish_all(as_administrator(vhost), [*created(0, 5), Message(b"{")])
+    # Then it never says that it is ready meanwhile
+    await not_ready(worker, "access to ")
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        assert "broker: " in await not_ready(worker, "")
+        await asyncio.sleep(0.05)
+    vhost.ask("PUT", permissions, everything)
+    await worker.ready(PROMISE_S)
+    await eventually(lambda: vhost.depth("workorders.dead") == 1)
+    # And when it may not even read
+    vhost.ask("PUT", permissions, everything | {"read": "^$"})
+    await eventually(lambda: cut(vhost, "intake"), what="the connection is cut")
+    await not_ready(worker, "access to ")
+    vhost.ask("PUT", permissions, everything)
+    await worker.ready(PROMISE_S)
+    assert len(vhost.take("workorders.dead")) == 1
+    await done(ditio, vhost, 5)
+
+
+async def test_queues_that_vanish_beside_the_consumed_one_are_made_again_when_they_are_needed(
+    worker: WorkerProcess, vhost: Vhost, ditio: Server
+) -> None:
+    # Given
+    worker.start()
+    await worker.ready()
+    # When
+    for queue in ("workorders.dead", "workorders.wait.1s"):
+        vhost.ask("DELETE", f"queues/{vhost.name}/{queue}")
+    await publish_all(vhost.url, [Message(b"{")])
+    # Then
+    await eventually(
+        lambda: worker.metric("dead_letters_total", reason="invalid-event") == 1, PROMISE_S, what="it has its letter"
+    )
+    assert [letter.body for letter in vhost.messages("workorders.dead")] == [b"{"]
+    await worker.ready(PROMISE_S)
+    assert "workorders.wait.1s" in vhost.queues()
+
+
+async def test_a_cut_publishing_connection_is_made_again_without_anybody_noticing(
+    worker: WorkerProcess, vhost: Vhost, ditio: Server
+) -> None:
+    # Given
+    worker.start()
+    await worker.ready()
+    await publish_all(vhost.url, [Message(b"{")])
+    await eventually(lambda: vhost.depth("workorders.dead") == 1)
+    # When
+    await eventually(lambda: cut(vhost, "publisher"), what="the connection is cut")
+    await publish_all(vhost.url, [Message(b"["), *created(0, 5)])
+    # Then
+    await eventually(lambda: vhost.depth("workorders.dead") == 2)
+    assert len(vhost.take("workorders.dead")) == 2
+    await done(ditio, vhost, 5)
+    assert "consumption pauses" not in worker.log()
+
+
+async def test_a_full_disk_pauses_the_worker_until_there_is_room(worker: WorkerProcess, vhost: Vhost, ditio: Server) -> None:
+    # Given
+    worker.start()
+    await worker.ready()
+    await publish_all(vhost.url, created(0, 50))
+    await eventually(lambda: len(ditio.sandbox.state.tasks) == 50)
+    # When no file may grow any more
+    largest = max(each.stat().st_size for each in worker.folder.glob("ledger.db*"))
+    assert worker.log_file.stat().st_size < largest / 2, "the log must have room to say so"
+    limits = resource.prlimit(worker.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (largest, limits[1]))
+    await publish_all(vhost.url, created(50, 100))
+    # Then it pauses, and stays paused
+    page = await not_ready(worker, "ledger: ledger: ")
+    assert "disk" in page or "full" in page
+    assert worker.metric("paused", cause="ledger") == 1
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        assert "ledger: ledger: " in await not_ready(worker, "")
+        await asyncio.sleep(0.05)
+    # And goes on by itself
+    resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, limits)
+    await worker.ready(PROMISE_S)
+    await done(ditio, vhost, 100)
+
+
+async def test_a_worker_that_finds_no_broker_says_so_and_begins_when_there_is_one(
+    worker: WorkerProcess, vhost: Vhost, ditio: Server
+) -> None:
+    async with proxy_to(vhost.url) as proxy:
+        # Given an address that takes connections and says nothing
+        await proxy.set(Stall())
+        worker.start(AMQP_URL=through(proxy, vhost.url))
+        # Then
+        await not_ready(worker, "no answer in time")
+        # And
+        await proxy.set(Pass())
+        await worker.ready(PROMISE_S)
+        await publish_all(vhost.url, created(0, 1))
+        await done(ditio, vhost, 1)
