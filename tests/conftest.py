@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker import Broker, Vhost, given_broker, private_broker
+from tests.support.cluster import Cluster
 from tests.support.process import WorkerProcess, settings
 from tests.support.secret import keep_secret, leaks
 from worker.demo.packages import NoRabbitMQ, rabbitmq, rabbitmq_of_suite
@@ -71,6 +72,25 @@ def any_vhost(request: pytest.FixtureRequest) -> Iterator[Vhost]:
     """A vhost of the test's own, once on each version of RabbitMQ."""
     broker: Broker = request.getfixturevalue(request.param)
     with broker.vhost() as vhost:
+        yield vhost
+
+
+@pytest.fixture
+def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
+    """RabbitMQ 4.0 on three nodes."""
+    _left_out(pytestconfig)
+    try:
+        sbin = rabbitmq_of_suite("trixie", _say)
+    except NoRabbitMQ as error:
+        pytest.fail(f"{error}; --without-broker leaves these tests out", pytrace=False)
+    with Cluster(sbin) as started:
+        yield started
+
+
+@pytest.fixture
+def clustered(cluster: Cluster) -> Iterator[Vhost]:
+    """A vhost of the cluster's; all nodes must run again at the end."""
+    with cluster.nodes[0].broker() as broker, broker.vhost() as vhost:
         yield vhost
 
 

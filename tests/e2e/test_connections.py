@@ -128,7 +128,7 @@ async def test_a_half_open_connection_is_found_and_the_next_address_that_answers
         await worker.ready(PROMISE_S)
         assert time.monotonic() - stalled < PROMISE_S
         await done(ditio, vhost, 600)
-    assert worker.metric("consumer_active") == 1
+        await eventually(lambda: worker.metric("consumer_active") == 1, what="the gauge follows")
 
 
 async def test_a_broker_that_restarts_is_consumed_again(lonely: WorkerProcess, own: Vhost, node: Node, ditio: Server) -> None:
@@ -183,9 +183,9 @@ async def test_an_expired_consumer_timeout_closes_the_channel_and_it_goes_on(
 ) -> None:
     # Given a broker of little patience, and an API of much
     node.control("eval", IMPATIENT)
-    ditio.sandbox.options = ditio.sandbox.options.changed({"latency_s": 6})
+    ditio.sandbox.options = ditio.sandbox.options.changed({"latency_s": 4})
     try:
-        lonely.start(DITIO_TIMEOUT_S="30")
+        lonely.start(DITIO_TIMEOUT_S="5")
         await lonely.ready()
         await publish_all(own.url, created(0, 1))
         # When

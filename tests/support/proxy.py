@@ -134,6 +134,7 @@ class Proxy:
             with suppress(asyncio.CancelledError):  # only at the end of the proxy, where nobody asks
                 await self._serve(reader, writer)
         finally:
+            await _ended(writer)
             self._tasks.discard(task)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -154,6 +155,7 @@ class Proxy:
         finally:
             self._links.discard(link)
             link.reset()
+            await _ended(server_writer)
 
 
 class _Link:
@@ -215,6 +217,13 @@ def _reset(writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
     writer.transport.abort()
+
+
+async def _ended(writer: asyncio.StreamWriter) -> None:
+    """Ends a connection, and returns when its socket is gone."""
+    _reset(writer)
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 def through(proxy: Proxy, url: str) -> str:
