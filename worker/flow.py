@@ -78,6 +78,7 @@ class Flow:
         self._taken: set[asyncio.Task[None]] = set()
         self._holding = holding or Holding(intake, clock)
         self._failed_starts = 0
+        self._renewing = False
         self.flowing = False
 
     def trouble(self, error: Exception) -> None:
@@ -114,10 +115,12 @@ class Flow:
             await self._intake.start()
         except WorkerError as error:
             self._failed_starts += 1
+            self._renewing = False
             return error
         self._failed_starts = 0
-        self._health.ok("broker")
-        self.flowing = True
+        if not self._renewing:  # otherwise nothing was wrong, or somebody else has said so
+            self._health.ok("broker")
+        self._renewing, self.flowing = False, True
         trouble = asyncio.ensure_future(self._trouble.get())
         stopped = asyncio.ensure_future(stop.wait())
         overdue = asyncio.ensure_future(self._holding.overdue())
@@ -142,6 +145,7 @@ class Flow:
         process.lanes.abandon()
         await self._finish(min(self._drain_s, LET_GO_S))
         self._holding.given_back()
+        self._renewing = True
 
     async def _recover(self, process: Process, trouble: Exception, stop: asyncio.Event) -> None:
         cause = _cause(trouble)
