@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker import Broker, Vhost, given_broker, private_broker
-from tests.support.cluster import Cluster
+from tests.support.cluster import Cluster, Node
 from tests.support.process import WorkerProcess, settings
 from tests.support.secret import keep_secret, leaks
 from worker.demo.packages import NoRabbitMQ, rabbitmq, rabbitmq_of_suite
@@ -104,6 +104,31 @@ async def ditio() -> AsyncIterator[Server]:
     for token in server.sandbox.tokens:
         keep_secret(token)
     await server.close()
+
+
+@pytest.fixture(scope="module")
+def node(pytestconfig: pytest.Config) -> Iterator[Node]:
+    """A broker that may be stopped, and whose rules may be changed."""
+    _left_out(pytestconfig)
+    with Node(rabbitmq(_say)) as started:
+        assert isinstance(started, Node)
+        yield started
+
+
+@pytest.fixture
+def own(node: Node) -> Iterator[Vhost]:
+    """A vhost on that broker."""
+    with node.broker() as broker, broker.vhost() as vhost:
+        yield vhost
+
+
+@pytest.fixture
+def lonely(own: Vhost, ditio: Server, tmp_path: Path) -> Iterator[WorkerProcess]:
+    """A worker on that broker, not started yet."""
+    process = WorkerProcess(settings(own.url, ditio, tmp_path), tmp_path)
+    yield process
+    process.kill()
+    assert leaks(process.log()) == []
 
 
 @pytest.fixture

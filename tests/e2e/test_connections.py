@@ -8,87 +8,20 @@ from __future__ import annotations
 import asyncio
 import resource
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
-
-import pytest
 
 from tests.support.broker import Vhost
 from tests.support.cluster import Node
-from tests.support.process import WorkerProcess, settings
-from tests.support.proxy import Pass, Stall, proxy_to, through
-from tests.support.publishing import event, publish_all
-from tests.support.secret import leaks
+from tests.support.process import WorkerProcess
+from tests.support.promise import PROMISE_S, QUEUES, created, done, not_ready
+from tests.support.proxy import Stall, proxy_to, through
+from tests.support.publishing import publish_all
 from tests.support.waiting import eventually
 from worker.core.message import Message
-from worker.demo.packages import rabbitmq
 from worker.sandbox import Server
 
-PROMISE_S = 60.0
-QUEUES = ("workorders.events", "workorders.wait.1s", "workorders.wait.2s")
-IMPATIENT = "application:set_env(rabbit, consumer_timeout, 2000), application:set_env(rabbit, channel_tick_interval, 500)."
-PATIENT = "application:set_env(rabbit, consumer_timeout, 1800000), application:set_env(rabbit, channel_tick_interval, 60000)."
 FREE_PORT = 1
 """A port where nobody listens."""
-
-
-@pytest.fixture(scope="module")
-def node(pytestconfig: pytest.Config) -> Iterator[Node]:
-    """A broker that may be stopped, and whose rules may be changed."""
-    if pytestconfig.getoption("--without-broker"):
-        pytest.skip("left out by --without-broker")
-    with Node(rabbitmq(print)) as started:
-        assert isinstance(started, Node)
-        yield started
-
-
-@pytest.fixture
-def own(node: Node) -> Iterator[Vhost]:
-    """A vhost on that broker."""
-    with node.broker() as broker, broker.vhost() as vhost:
-        yield vhost
-
-
-@pytest.fixture
-async def lonely(own: Vhost, ditio: Server, tmp_path: Path) -> AsyncIterator[WorkerProcess]:
-    """A worker on that broker, not started yet."""
-    process = WorkerProcess(settings(own.url, ditio, tmp_path), tmp_path)
-    yield process
-    process.kill()
-    assert leaks(process.log()) == []
-
-
-def created(first: int, last: int) -> list[Message]:
-    """Events of as many work orders."""
-    return [event("created", f"WO-{number}", name="x") for number in range(first, last)]
-
-
-def named(server: Server) -> list[str]:
-    """The external ids of the tasks, sorted: one that is there twice is seen."""
-    return sorted(str(task["externalId"]) for task in server.sandbox.state.tasks.values())
-
-
-async def done(ditio: Server, vhost: Vhost, count: int, within_s: float = PROMISE_S) -> None:
-    """Every event became one task, nothing is left and nothing was dead-lettered."""
-    expected = sorted(f"WO-{number}" for number in range(count))
-    await eventually(lambda: len(ditio.sandbox.state.tasks) >= count, within_s, what="all are applied")
-    await eventually(lambda: vhost.depth(*QUEUES) == 0, within_s, what="nothing waits")
-    assert named(ditio) == expected
-    assert vhost.depth("workorders.dead") == 0
-
-
-async def not_ready(worker: WorkerProcess, because: str, within_s: float = PROMISE_S) -> str:
-    """The page that says so."""
-
-    def page() -> str:
-        said = worker.get("/readyz")
-        return said if said.startswith("503") and because in said else ""
-
-    try:
-        return await eventually(page, within_s)
-    except AssertionError as error:
-        raise AssertionError(f"not unready because {because!r}: {worker.get('/readyz')!r}") from error
 
 
 def as_administrator(vhost: Vhost) -> str:
@@ -176,26 +109,6 @@ async def test_a_broker_out_of_memory_takes_no_letters_and_the_worker_says_so_un
     await eventually(lambda: own.depth("workorders.dead") == 5, PROMISE_S, what="each has its letter")
     await eventually(lambda: own.depth(*QUEUES) == 0)
     assert sorted(letter.body for letter in own.messages("workorders.dead")) == sorted(message.body for message in bad)
-
-
-async def test_an_expired_consumer_timeout_closes_the_channel_and_it_goes_on(
-    lonely: WorkerProcess, own: Vhost, node: Node, ditio: Server
-) -> None:
-    # Given a broker of little patience, and an API of much
-    node.control("eval", IMPATIENT)
-    ditio.sandbox.options = ditio.sandbox.options.changed({"latency_s": 4})
-    try:
-        lonely.start(DITIO_TIMEOUT_S="5")
-        await lonely.ready()
-        await publish_all(own.url, created(0, 1))
-        # When
-        await eventually(lambda: "delivery acknowledgement on channel" in lonely.log(), PROMISE_S, what="the broker closed it")
-        ditio.sandbox.options = ditio.sandbox.options.changed({"latency_s": 0})
-        # Then
-        await lonely.ready(PROMISE_S)
-        await done(ditio, own, 1)
-    finally:
-        node.control("eval", PATIENT)
 
 
 async def test_permissions_that_are_taken_away_are_told_until_they_are_given_back(
@@ -289,19 +202,3 @@ async def test_a_full_disk_pauses_the_worker_until_there_is_room(worker: WorkerP
     resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, limits)
     await worker.ready(PROMISE_S)
     await done(ditio, vhost, 100)
-
-
-async def test_a_worker_that_finds_no_broker_says_so_and_begins_when_there_is_one(
-    worker: WorkerProcess, vhost: Vhost, ditio: Server
-) -> None:
-    async with proxy_to(vhost.url) as proxy:
-        # Given an address that takes connections and says nothing
-        await proxy.set(Stall())
-        worker.start(AMQP_URL=through(proxy, vhost.url))
-        # Then
-        await not_ready(worker, "no answer in time")
-        # And
-        await proxy.set(Pass())
-        await worker.ready(PROMISE_S)
-        await publish_all(vhost.url, created(0, 1))
-        await done(ditio, vhost, 1)
