@@ -120,6 +120,7 @@ class Flow:
         self._failed_starts = 0
         if not self._renewing:  # otherwise nothing was wrong, or somebody else has said so
             self._health.ok("broker")
+            log.info("events are taken")
         self._renewing, self.flowing = False, True
         trouble = asyncio.ensure_future(self._trouble.get())
         stopped = asyncio.ensure_future(stop.wait())
@@ -162,9 +163,8 @@ class Flow:
         await self._probe(cause, condition, stop)
         self._metrics.paused(cause, on=False)
         self._metrics.circuit("closed")
-        if not stop.is_set():
-            if cause != "broker":  # which is well when it delivers again
-                self._health.ok(condition)
+        if not stop.is_set() and cause != "broker":  # which is well only when it delivers again
+            self._health.ok(condition)
             log.info("consumption goes on", extra={"cause": cause})
 
     async def _probe(self, cause: PauseCause, condition: Condition, stop: asyncio.Event) -> None:

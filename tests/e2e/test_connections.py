@@ -13,11 +13,12 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from tests.support.broker import Vhost
 from tests.support.cluster import Node
 from tests.support.process import WorkerProcess
-from tests.support.promise import PROMISE_S, QUEUES, created, done, not_ready
+from tests.support.promise import PROMISE_S, an_alarm, created, done, not_ready, stays_unready
 from tests.support.proxy import Stall, proxy_to, through
 from tests.support.publishing import publish_all
 from tests.support.waiting import eventually
 from worker.core.message import Message
+from worker.rabbit import Access, Publisher
 from worker.sandbox import Server
 
 FREE_PORT = 1
@@ -89,33 +90,15 @@ async def test_a_broker_that_restarts_is_consumed_again(lonely: WorkerProcess, o
 async def test_a_broker_out_of_memory_takes_no_letters_and_the_worker_says_so_until_it_does(
     lonely: WorkerProcess, own: Vhost, node: Node, ditio: Server
 ) -> None:
-    # Given events that must become letters, and a broker that takes nothing more
-    lonely.start()
-    await lonely.ready()
-    assert await asyncio.to_thread(lonely.stop) == 0
-    bad = [Message(b"{%d" % number) for number in range(5)]
-    await publish_all(own.url, [*bad, *created(0, 5)])
-    limit = node.control("eval", "vm_memory_monitor:get_vm_memory_high_watermark().").strip()
-    node.control("set_vm_memory_high_watermark", "absolute", "1MB")
-    try:
-        # When
-        lonely.start()
-        # Then
-        await not_ready(lonely, "broker: it takes no messages now: low on memory")
-    finally:
-        node.control("set_vm_memory_high_watermark", limit)
-    await lonely.ready(PROMISE_S)
-    await eventually(lambda: len(ditio.sandbox.state.tasks) == 5, PROMISE_S, what="all are applied")
-    await eventually(lambda: own.depth("workorders.dead") == 5, PROMISE_S, what="each has its letter")
-    await eventually(lambda: own.depth(*QUEUES) == 0)
-    assert sorted(letter.body for letter in own.messages("workorders.dead")) == sorted(message.body for message in bad)
+    await an_alarm(lonely, own, node, ditio, lasts_s=0)
 
 
 async def test_permissions_that_are_taken_away_are_told_until_they_are_given_back(
     worker: WorkerProcess, vhost: Vhost, ditio: Server
 ) -> None:
-    # Given
-    worker.start()
+    # Given a worker that only checks the topology, for which it needs no permission
+    await publish_all(vhost.url, [])
+    worker.start(WORKER_DECLARE="false")
     await worker.ready()
     permissions = f"permissions/{vhost.name}/{vhost.user}"
     everything = {"configure": ".*", "write": ".*", "read": ".*"}
@@ -124,17 +107,15 @@ async def test_permissions_that_are_taken_away_are_told_until_they_are_given_bac
     await publish_all(as_administrator(vhost), [*created(0, 5), Message(b"{")])
     # Then it never says that it is ready meanwhile
     await not_ready(worker, "access to ")
-    until = time.monotonic() + 3
-    while time.monotonic() < until:
-        assert "broker: " in await not_ready(worker, "")
-        await asyncio.sleep(0.05)
+    await stays_unready(worker, "broker: ", 5)
     vhost.ask("PUT", permissions, everything)
     await worker.ready(PROMISE_S)
     await eventually(lambda: vhost.depth("workorders.dead") == 1)
-    # And when it may not even read
-    vhost.ask("PUT", permissions, everything | {"read": "^$"})
+    # And when it may not consume, though all else is well
+    vhost.ask("PUT", permissions, everything | {"read": "^workorders$"})
     await eventually(lambda: cut(vhost, "intake"), what="the connection is cut")
-    await not_ready(worker, "access to ")
+    await not_ready(worker, "access to queue 'workorders.events'")
+    await stays_unready(worker, "access to queue 'workorders.events'", 4)
     vhost.ask("PUT", permissions, everything)
     await worker.ready(PROMISE_S)
     assert len(vhost.take("workorders.dead")) == 1
@@ -150,7 +131,9 @@ async def test_queues_that_vanish_beside_the_consumed_one_are_made_again_when_th
     # When
     for queue in ("workorders.dead", "workorders.wait.1s"):
         vhost.ask("DELETE", f"queues/{vhost.name}/{queue}")
-    await publish_all(vhost.url, [Message(b"{")])
+    erp = Publisher(Access(lambda: (vhost.url,)))  # which declares nothing
+    await erp.publish("workorders.events", Message(b"{"))
+    await erp.close()
     # Then
     await eventually(
         lambda: worker.metric("dead_letters_total", reason="invalid-event") == 1, PROMISE_S, what="it has its letter"
@@ -194,10 +177,7 @@ async def test_a_full_disk_pauses_the_worker_until_there_is_room(worker: WorkerP
     page = await not_ready(worker, "ledger: ledger: ")
     assert "disk" in page or "full" in page
     assert worker.metric("paused", cause="ledger") == 1
-    until = time.monotonic() + 3
-    while time.monotonic() < until:
-        assert "ledger: ledger: " in await not_ready(worker, "")
-        await asyncio.sleep(0.05)
+    await stays_unready(worker, "ledger: ledger: ", 5)
     # And goes on by itself
     resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, limits)
     await worker.ready(PROMISE_S)

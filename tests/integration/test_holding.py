@@ -218,3 +218,41 @@ async def test_probing_the_publisher_leaves_nothing_behind(rig: Rig) -> None:
     await rig.publisher.close()
     with pytest.raises(BrokerError, match="ACCESS_REFUSED"):
         await rig.publisher.probe()
+
+
+class Refused:
+    """An intake that the broker refuses a few times; it looks at the worker's health each time."""
+
+    def __init__(self, health: Health, times: int) -> None:
+        self._health = health
+        self._times = times
+        self.seen: list[bool] = []
+
+    async def start(self) -> None:
+        """Begins, at last."""
+        self.seen.append("broker" in self._health.causes)
+        if len(self.seen) <= self._times:
+            raise BrokerError("not yet")
+
+    async def cancel(self) -> None: ...
+
+    async def give_back(self) -> None: ...
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+async def test_the_broker_is_well_only_when_it_delivers_again() -> None:
+    # Given
+    health, clock, stop = Health(), WallClock(), asyncio.Event()
+    intake = Refused(health, times=2)
+    flow = Flow(intake, probes={}, health=health, metrics=Metrics("0", ("all",)), clock=clock, drain_s=1.0)
+    # When
+    running = asyncio.ensure_future(flow.run(cast(Process, Hands()), stop))
+    await eventually(lambda: flow.flowing, 30)
+    # Then it was unwell at each start, though nothing but starting could show that it is not
+    assert intake.seen == [True, True, True]
+    assert "broker" not in health.causes
+    stop.set()
+    await running

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support.broker import Vhost
 from tests.support.cluster import Node
 from tests.support.process import WorkerProcess
-from tests.support.promise import PROMISE_S, created, done, not_ready
+from tests.support.promise import PROMISE_S, an_alarm, created, done, not_ready
 from tests.support.proxy import Pass, Stall, proxy_to, through
 from tests.support.publishing import publish_all
 from tests.support.waiting import eventually
@@ -49,3 +49,9 @@ async def test_a_worker_that_finds_no_broker_says_so_and_begins_when_there_is_on
         await worker.ready(PROMISE_S)
         await publish_all(vhost.url, created(0, 1))
         await done(ditio, vhost, 1)
+
+
+async def test_an_alarm_longer_than_a_confirm_may_take_publishes_each_letter_once(
+    lonely: WorkerProcess, own: Vhost, node: Node, ditio: Server
+) -> None:
+    await an_alarm(lonely, own, node, ditio, lasts_s=30)

@@ -5,9 +5,13 @@ Consuming again by itself, or not ready with the cause in words, within 60 s; no
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 from tests.support.broker import Vhost
+from tests.support.cluster import Node
 from tests.support.process import WorkerProcess
-from tests.support.publishing import event
+from tests.support.publishing import event, publish_all
 from tests.support.waiting import eventually
 from worker.core.message import Message
 from worker.sandbox import Server
@@ -46,3 +50,40 @@ async def not_ready(worker: WorkerProcess, because: str, within_s: float = PROMI
         return await eventually(page, within_s)
     except AssertionError as error:
         raise AssertionError(f"not unready because {because!r}: {worker.get('/readyz')!r}") from error
+
+
+async def stays_unready(worker: WorkerProcess, because: str, seconds: float) -> None:
+    """The page says so the whole time, and the worker never goes on in between."""
+    taken = len(worker.lines("events are taken"))
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        page = worker.get("/readyz")
+        assert page.startswith("503")
+        assert because in page
+        await asyncio.sleep(0.05)
+    assert len(worker.lines("events are taken")) == taken
+
+
+async def an_alarm(worker: WorkerProcess, vhost: Vhost, node: Node, ditio: Server, *, lasts_s: float) -> None:
+    """A broker runs out of memory for so long: letters wait in hand, the worker says why it is not ready, each is published once."""
+    # Given events that must become letters, and a broker that takes nothing more
+    worker.start()
+    await worker.ready()
+    assert await asyncio.to_thread(worker.stop) == 0
+    bad = [Message(b"{%d" % number) for number in range(5)]
+    await publish_all(vhost.url, [*bad, *created(0, 5)])
+    limit = node.control("eval", "vm_memory_monitor:get_vm_memory_high_watermark().").strip()
+    node.control("set_vm_memory_high_watermark", "absolute", "1MB")
+    try:
+        # When
+        worker.start()
+        # Then
+        await not_ready(worker, "broker: it takes no messages now: low on memory")
+        await stays_unready(worker, "low on memory", lasts_s)
+    finally:
+        node.control("set_vm_memory_high_watermark", limit)
+    await worker.ready(PROMISE_S)
+    await eventually(lambda: len(ditio.sandbox.state.tasks) == 5, PROMISE_S, what="all are applied")
+    await eventually(lambda: vhost.depth("workorders.dead") == 5, PROMISE_S, what="each has its letter")
+    await eventually(lambda: vhost.depth(*QUEUES) == 0)
+    assert sorted(letter.body for letter in vhost.messages("workorders.dead")) == sorted(message.body for message in bad)
