@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env check format test demo lock schemas pictures clean
+.PHONY: help env check format test soak demo lock schemas pictures clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ format: $(STAMP) ## put the code into its form
 
 test: check ## check, then every test (OPTIONS=--without-broker leaves out those that need RabbitMQ)
 	$(BIN)/python -m pytest $(OPTIONS)
+
+soak: $(STAMP) ## what takes too long for test: an hour and more (OPTIONS="-k memory" chooses)
+	$(BIN)/python -m pytest $(OPTIONS) tests/soak
 
 demo: $(STAMP) ## the whole thing on this machine, in a minute (KEEP=1 leaves it running)
 	$(BIN)/python -m worker demo

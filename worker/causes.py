@@ -25,6 +25,8 @@ Probe = Callable[[], Awaitable[object]]
 
 PROBE_BASE_S = 1.0
 PROBE_CAP_S = 30.0
+CAPS_S: Mapping[PauseCause, float] = MappingProxyType({"broker": 10.0})
+"""The broker's absence must not outlast it by more."""
 
 CALM_S = 60.0
 """A cause that returns sooner goes on where its probing had come to."""
@@ -112,7 +114,9 @@ class Causes:
     async def _probe(self, name: PauseCause, cause: Cause) -> None:
         while True:
             cause.attempt += 1
-            await self._clock.sleep(full_jitter(cause.attempt, base=PROBE_BASE_S, cap=PROBE_CAP_S, chance=self._clock.chance()))
+            await self._clock.sleep(
+                full_jitter(cause.attempt, base=PROBE_BASE_S, cap=CAPS_S.get(name, PROBE_CAP_S), chance=self._clock.chance())
+            )
             try:
                 if name in self._probes:
                     await self._probes[name]()

@@ -12,12 +12,13 @@ from worker.config import Settings
 from worker.core.errors import BrokerError, LedgerError
 from worker.core.outcome import WaitKind
 from worker.flow import Flow
+from worker.health import Health
 from worker.ledger import State, Store
 from worker.letters import Letters
 from worker.metrics import Metrics
 from worker.ports import Clock
 from worker.process import Process
-from worker.rabbit import Intake
+from worker.rabbit import Intake, Publisher
 
 log = logging.getLogger("worker.chores")
 
@@ -30,6 +31,8 @@ LONGEST_HELD_S = 600.0
 """A waiting event that has come back is settled, or back in the queue, within this."""
 
 COUNTING_SHARE = 50
+CHECK_S = 5.0
+BLOCKED_S = 1.0
 MOST_DUE = 64
 DAY_US = 86_400 * 1_000_000
 
@@ -95,6 +98,27 @@ async def letters(metrics: Metrics, written: Letters, intake: Intake, queue: str
         for reason, count, age in written.shown(clock.now()):
             metrics.letters(reason, count, age)
         await clock.sleep(LETTERS_S)
+
+
+async def consumer(intake: Intake, clock: Clock) -> None:
+    """Asks the broker every so often whether it still delivers to this worker."""
+    while True:
+        await clock.sleep(CHECK_S)
+        await intake.check()
+
+
+async def publishing(publisher: Publisher, flow: Flow, health: Health, clock: Clock) -> None:
+    """Says for as long as the broker takes no messages: events that must wait or be buried are held meanwhile, others go on."""
+    told = False
+    while True:
+        if publisher.blocked:
+            health.fail("broker", f"broker: it takes no messages now: {publisher.blocked}")
+            told = True
+        elif told:
+            told = False
+            if flow.flowing:
+                health.ok("broker")
+        await clock.sleep(BLOCKED_S)
 
 
 async def prune(store: Store, clock: Clock, settings: Settings) -> None:

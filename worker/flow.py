@@ -14,6 +14,7 @@ from worker.causes import Causes, Probe
 from worker.core.errors import PauseCause, WorkerError
 from worker.core.lifecycle import TRANSITIONS, Phase, Turn
 from worker.health import Health
+from worker.holding import LET_GO_S, Holding
 from worker.metrics import Metrics
 from worker.ports import Clock, Delivery
 from worker.process import Process
@@ -37,6 +38,14 @@ class Intake(Protocol):
 
     async def give_back(self) -> None:
         """Closes the channel: the broker delivers again what was not acknowledged, in its order."""
+        ...
+
+    def pause(self) -> None:
+        """Reads nothing more from the broker."""
+        ...
+
+    def resume(self) -> None:
+        """Reads again."""
         ...
 
 
@@ -65,12 +74,14 @@ class Flow:
         drain_s: float,
         patience: Patience,
         half_open: Callable[[], bool] = lambda: False,
+        holding: Holding | None = None,
     ) -> None:
         self._intake = intake
         self._health = health
         self._clock = clock
         self._drain_s = drain_s
         self._patience = patience
+        self._holding = holding or Holding(intake, clock)
         self._changed = asyncio.Event()
         self._causes = Causes(probes, half_open=half_open, health=health, metrics=metrics, clock=clock, changed=self._changed.set)
         self._taken: set[asyncio.Task[None]] = set()
@@ -98,7 +109,13 @@ class Flow:
         """Starts one message on its way."""
         task = asyncio.ensure_future(process.take(delivery))
         self._taken.add(task)
-        task.add_done_callback(self._taken.discard)
+        self._holding.take(delivery)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._taken.discard(task)
+            self._holding.release(delivery)
+
+        task.add_done_callback(ended)
 
     async def run(self, process: Process, stop: asyncio.Event, trouble: Exception | None = None) -> None:
         """Keeps going until told to stop, then drains. `trouble` is what is known to be wrong at the start."""
@@ -119,10 +136,15 @@ class Flow:
     async def _take_all(self, process: Process, stop: asyncio.Event) -> Turn:
         turn = await self._begin(process, stop, None)
         self.flowing = turn is None
+        overdue = asyncio.ensure_future(self._holding.overdue())
+        overdue.add_done_callback(lambda _: self._changed.set())
         while turn is None:
             await self._change(stop)
-            turn = self._disturbed(stop)
+            turn = self._disturbed(stop) or ("held too long" if overdue.done() else None)
+        overdue.cancel()
         self.flowing = False
+        if turn == "held too long":
+            await self._let_go(process, stop)
         return turn
 
     async def _take_one_by_one(self, process: Process, stop: asyncio.Event) -> Turn:
@@ -179,6 +201,7 @@ class Flow:
         else:
             if not stop.is_set():
                 self._health.ok("broker")
+                log.info("events are taken")
         return self._disturbed(stop)
 
     def _disturbed(self, stop: asyncio.Event) -> Turn | None:
@@ -190,6 +213,16 @@ class Flow:
         """Returns when something may have changed."""
         await unless(stop, self._changed.wait())
         self._changed.clear()
+
+    async def _let_go(self, process: Process, stop: asyncio.Event) -> None:
+        """Finishes what is quick to finish; the next start gives the rest back, and takes the queue anew."""
+        if held := self._holding.held:
+            log.warning("%d messages are held, the oldest for too long: they go back to the broker", held)
+        await self._cease(process)
+        await self._finish(stop, min(self._drain_s, LET_GO_S))
+        await self._give_back()
+        if not stop.is_set():
+            self._patience.renew()
 
     async def _cease(self, process: Process) -> None:
         try:
@@ -210,3 +243,4 @@ class Flow:
             await self._intake.give_back()
         except WorkerError as error:  # the connection is gone, and so is the channel
             log.info("nothing to give back: %s", error)
+        self._holding.given_back()

@@ -25,6 +25,8 @@ class Intake(Protocol):
     async def start(self, most: int | None = None) -> None: ...
     async def cancel(self) -> None: ...
     async def give_back(self) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
 
 
 class Pauses:
@@ -74,6 +76,8 @@ class Gate:
         self._intake = intake
         self.cancel = intake.cancel
         self.give_back = intake.give_back
+        self.pause = intake.pause
+        self.resume = intake.resume
 
     async def start(self, most: int | None = None) -> None:
         """Begins to take messages, `most` at once. Raises Outage while it is paused, LedgerError, BrokerError."""

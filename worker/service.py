@@ -135,7 +135,7 @@ class Service:
     def _connect_parts(self, client: api.Client, observer: ApiObserver, stack: AsyncExitStack) -> None:
         settings, clock = self._settings, self._clock
         access = broker_access(settings)
-        publisher = Publisher(access)
+        self._publisher = publisher = Publisher(access)
         stack.push_async_callback(publisher.close)
         window = Window(settings.ditio_timeout_s, settings.ditio_settle_s)
         guard = MassChange(self._store, settings.worker_max_deactivations_per_h)
@@ -154,7 +154,7 @@ class Service:
         )
         stack.push_async_callback(intake.close)
         self._intake = intake
-        probes = self._probes(breaker, observer)
+        probes = self._probes(breaker, observer, publisher)
         self.flow = Flow(
             Gate(intake, self._pauses, Restored(self._store, breaker, policy_of(settings)).settle),
             probes=probes,
@@ -189,7 +189,7 @@ class Service:
         if state == "closed":
             self.flow.circuit_closed()
 
-    def _probes(self, breaker: Breaker, observer: ApiObserver) -> Mapping[PauseCause, Probe]:
+    def _probes(self, breaker: Breaker, observer: ApiObserver, publisher: Publisher) -> Mapping[PauseCause, Probe]:
         async def control() -> None:
             await breaker.probe()
             self._health.ok("credentials")
@@ -199,12 +199,16 @@ class Service:
             if (skew := observer.skew()) is not None:
                 raise skew
 
+        async def broker() -> None:
+            await self._declare(await self._intake.connect())  # also what was deleted while the connection stayed
+            await publisher.probe()
+
         return {
             "circuit": control,
             "credentials": control,
             "clock": clock,
-            "ledger": self._store.next_due,
-            "broker": self._intake.connect,
+            "ledger": self._store.prove,
+            "broker": broker,
             "manual": self._pauses.over,
             "mass-change": self._pauses.over,
             "environment": self._caution.environment,
@@ -212,14 +216,16 @@ class Service:
 
     async def _prepare(self, connection: rabbit.Connection) -> None:
         """What a new connection to the broker needs before events are taken from it."""
-        await (rabbit.declare if self._settings.worker_declare else rabbit.verify)(connection, self._topology)
+        await self._declare(connection)
         await self._hold_solo(connection)
         self._metrics.broker_connected(on=True)
         if self._connected_before:
             self._metrics.broker_reconnected()
         self._connected_before = True
-        self._health.ok("broker")
         log.info("connected to RabbitMQ %s at %s", connection.version, connection.where)
+
+    async def _declare(self, connection: rabbit.Connection) -> None:
+        await (rabbit.declare if self._settings.worker_declare else rabbit.verify)(connection, self._topology)
 
     async def _hold_solo(self, connection: rabbit.Connection) -> None:
         """Takes the lock of the one worker on a SQLite ledger; one that is ending has a while to let go of it."""
@@ -258,6 +264,8 @@ class Service:
             chores.mark(self._store, self._clock),
             self._pauses.watch(lambda: self.flow.flowing, self.flow.trouble),
             chores.letters(self._metrics, self._watch.letters, self._intake, self._topology.dead, self._clock),
+            chores.consumer(self._intake, self._clock),
+            chores.publishing(self._publisher, self.flow, self._health, self._clock),
             chores.prune(self._store, self._clock, self._settings),
         )
 
@@ -274,6 +282,7 @@ class Service:
             raise
         except WorkerError as error:
             log.warning("%s; trying again", error)
+            self._health.fail("broker", f"broker: {error}")
         try:
             await self._client.control()
             self._health.ok("credentials")

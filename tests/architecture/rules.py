@@ -29,6 +29,7 @@ LAYERS: Mapping[str, int] = {
             "letters",
             "turns",
             "stopping",
+            "holding",
         ),
         2,
     ),

@@ -232,6 +232,10 @@ class SqliteLedger:
         """When an operator last said to go on."""
         return await self._thread.read(guards.resumed)
 
+    async def prove(self) -> None:
+        """Commits something that says nothing."""
+        await self._thread.write(lambda db: guards.prove(db, self.now()))
+
     async def binding(self) -> Binding | None:
         """What the file is bound to."""
         return await self._thread.read(statements.binding)

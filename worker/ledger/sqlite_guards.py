@@ -58,6 +58,11 @@ def resumed(db: sqlite3.Connection) -> float:
     return float(row[0]) if row else 0.0
 
 
+def prove(db: sqlite3.Connection, at: float) -> None:
+    """Writes a page, whatever was written before."""
+    db.execute(SET_META, ("proved", str(at)))
+
+
 def spend(db: sqlite3.Connection, harms: Sequence[str], most: int, now: float) -> bool:
     """Counts harms, or pauses."""
     db.execute("DELETE FROM harms WHERE at <= ?", (now - WINDOW_S,))

@@ -219,6 +219,10 @@ class Store(Ledger, Reader, Protocol):
         """Notes that the worker that started last ends in order."""
         ...
 
+    async def prove(self) -> None:
+        """Commits something that says nothing: shows that it can be done, or raises LedgerError."""
+        ...
+
     async def prune(self, before: int) -> int:
         """Removes history from before this moment (microseconds since 1970) and returns how many lines.
 

@@ -19,6 +19,8 @@ from worker.rabbit.declare import depth
 
 FIRST, REST = "1.first", "2.rest"
 """The tags of the two consumers. When a channel closes, RabbitMQ 3.10 takes back what they hold in the order of their tags."""
+UNKNOWN_CHECKS = 2
+"""One answer without a consumer may be an election; so many in a row are a loss."""
 
 
 class Delivery:
@@ -95,13 +97,16 @@ class Intake:
         self._widening: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
         self._channel: Channel | None = None
+        self._consuming = False
+        self._unknown = 0
         self._last = 0
         self._taking = False
+        self._paused = False
 
     @property
     def taking(self) -> bool:
-        """Whether the broker delivers, and what it delivers is taken."""
-        return self._taking and self._channel is not None and self._channel.is_open
+        """Whether the broker has a consumer of ours, and what it delivers is taken. What `check` finds out counts."""
+        return self._taking and self._consuming and self._channel is not None and self._channel.is_open
 
     @property
     def connected(self) -> bool:
@@ -152,6 +157,7 @@ class Intake:
 
         await channel.call(channel.raw.basic_qos, prefetch_count=prefetch)
         await channel.call(channel.raw.basic_consume, queue=self._queue, on_message_callback=on_message, consumer_tag=tag)
+        self._consuming, self._unknown = True, 0
 
     def _widen(self, channel: Channel) -> None:
         """Has the rest of the prefetch delivered. Must be called before the message that the first consumer holds is acknowledged."""
@@ -166,6 +172,33 @@ class Intake:
         channel.raw.basic_cancel(FIRST)
         self._widening = asyncio.ensure_future(consume_rest())
 
+    async def check(self) -> None:
+        """Asks the broker whether it still has a consumer for us; if not, or without an answer, that is told as any loss is."""
+        channel = self._channel
+        if not self.taking or self._paused:
+            return
+        try:
+            _, consumers = await depth(await self.connect(), self._queue)
+        except BrokerError as error:
+            if channel is self._channel and not self._paused:
+                self._lost(error)
+            return
+        self._unknown = 0 if consumers else self._unknown + 1
+        if self._unknown >= UNKNOWN_CHECKS and channel is self._channel:
+            self._lost(BrokerError(f"the broker knows of no consumer of {self._queue}: it has no leader, or has lost us"))
+
+    def pause(self) -> None:
+        """Reads nothing more from the broker, until `resume` or `give_back`."""
+        self._paused = True
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """Reads again."""
+        self._paused = False
+        if self._connection is not None:
+            self._connection.resume()
+
     async def cancel(self) -> None:
         """Takes no more. The consumer stays: cancelling it would make pika reject what is already on its way."""
         self._cease()
@@ -173,9 +206,10 @@ class Intake:
     async def give_back(self) -> None:
         """Closes the channel: the broker delivers again what was not acknowledged, in its order."""
         self._cease()
+        self.resume()  # the answer to closing must be read
         if self._channel is not None:
             await self._channel.close()
-            self._channel = None
+            self._channel, self._consuming = None, False
 
     async def close(self) -> None:
         """Closes the connection too."""
