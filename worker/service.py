@@ -7,32 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 
 from worker import __version__, api, chores, ledger, rabbit
 from worker import health as health_pages
 from worker import log as logs
-from worker.breaker import Breaker
-from worker.causes import Probe
 from worker.caution import Caution
 from worker.clock import WallClock
 from worker.config import Settings
-from worker.core.circuit import Shown
-from worker.core.doubt import Window
-from worker.core.errors import Abandoned, LedgerError, Outage, PauseCause, WorkerError
+from worker.core.errors import Abandoned, LedgerError, Outage, WorkerError
 from worker.flow import Flow
 from worker.health import Health
 from worker.ledger import LedgerRefused, Store
 from worker.metrics import CONTENT_TYPE, Metrics
-from worker.pauses import Gate, MassChange, Pauses
+from worker.pauses import Pauses
 from worker.process import Process
 from worker.rabbit import Intake, LockHeld, Publisher, TopologyError
-from worker.restored import Restored
 from worker.skew import ApiObserver
 from worker.stopping import heed_signals, unless
 from worker.watch import Watch
-from worker.wiring import api_access, broker_access, handling_of, policy_of, reconciling, topology_of
+from worker.wiring import api_access, broker_access, topology_of
 
 log = logging.getLogger("worker.service")
 
@@ -133,86 +128,46 @@ class Service:
         return service
 
     def _connect_parts(self, client: api.Client, observer: ApiObserver, stack: AsyncExitStack) -> None:
-        settings, clock = self._settings, self._clock
-        access = broker_access(settings)
-        self._publisher = publisher = Publisher(access)
-        stack.push_async_callback(publisher.close)
-        window = Window(settings.ditio_timeout_s, settings.ditio_settle_s)
-        guard = MassChange(self._store, settings.worker_max_deactivations_per_h)
-        breaker = Breaker(client, clock, on_change=self._circuit_changed, trouble=self._trouble)
-        lookups, reconciler = reconciling(settings, self._store, breaker, clock, self._metrics.lookup, window, guard)
-        intake = Intake(
-            access,
-            self._topology.events,
-            prefetch=settings.worker_prefetch,
-            suspects=self._caution.suspects,
-            clock=clock,
-            prepare=self._prepare,
-            on_delivery=lambda delivery: self.flow.take(self.process, delivery),
-            on_lost=self._trouble,
-            on_late_ack=self._metrics.late_ack,
-        )
-        stack.push_async_callback(intake.close)
-        self._intake = intake
-        probes = self._probes(breaker, observer, publisher)
-        self.flow = Flow(
-            Gate(intake, self._pauses, Restored(self._store, breaker, policy_of(settings)).settle),
-            probes=probes,
-            health=self._health,
+        access = broker_access(self._settings)
+        self._client, self._observer = client, observer
+        self._publisher = Publisher(access)
+        stack.push_async_callback(self._publisher.close)
+
+        def open_intake(on_delivery: Callable[[Delivery], None], on_lost: Callable[[Exception], None]) -> Intake:
+            self._intake = Intake(
+                access,
+                self._topology.events,
+                prefetch=self._settings.worker_prefetch,
+                suspects=self._caution.suspects,
+                clock=self._clock,
+                prepare=self._prepare,
+                on_delivery=on_delivery,
+                on_lost=on_lost,
+                on_late_ack=self._metrics.late_ack,
+            )
+            stack.push_async_callback(self._intake.close)
+            return self._intake
+
+        around = Surroundings(
+            clock=self._clock,
             metrics=self._metrics,
-            clock=clock,
-            drain_s=settings.worker_drain_s,
+            health=self._health,
+            store=self._store,
+            client=client,
+            publisher=self._publisher,
             patience=self._patience,
-            half_open=lambda: breaker.half_open,
-        )
-        self.process = Process(
-            handling_of(settings, self._topology),
-            ledger=self._store,
-            ditio=breaker,
-            resolver=lookups,
-            reconciler=reconciler,
-            publisher=publisher,
-            clock=clock,
-            observer=self._watch,
-            trouble=self.flow.trouble,
-            sure_of_clock=breaker.control,
             caution=self._caution,
+            pauses=self._pauses,
+            observer=self._watch,
+            skew=observer.skew,
+            reach_broker=self._reach_broker,
         )
-        self._client = client
-        self._observer = observer
+        assembly = Assembly(self._settings, around, open_intake)
+        self.flow, self.process = assembly.flow, assembly.process
 
-    def _trouble(self, error: Exception) -> None:
-        self.flow.trouble(error)
-
-    def _circuit_changed(self, state: Shown) -> None:
-        self._metrics.circuit(state)
-        if state == "closed":
-            self.flow.circuit_closed()
-
-    def _probes(self, breaker: Breaker, observer: ApiObserver, publisher: Publisher) -> Mapping[PauseCause, Probe]:
-        async def control() -> None:
-            await breaker.probe()
-            self._health.ok("credentials")
-
-        async def clock() -> None:
-            await breaker.control()
-            if (skew := observer.skew()) is not None:
-                raise skew
-
-        async def broker() -> None:
-            await self._declare(await self._intake.connect())  # also what was deleted while the connection stayed
-            await publisher.probe()
-
-        return {
-            "circuit": control,
-            "credentials": control,
-            "clock": clock,
-            "ledger": self._store.prove,
-            "broker": broker,
-            "manual": self._pauses.over,
-            "mass-change": self._pauses.over,
-            "environment": self._caution.environment,
-        }
+    async def _reach_broker(self) -> None:
+        await self._declare(await self._intake.connect())  # also what was deleted while the connection stayed
+        await self._publisher.probe()
 
     async def _prepare(self, connection: rabbit.Connection) -> None:
         """What a new connection to the broker needs before events are taken from it."""

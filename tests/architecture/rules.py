@@ -49,11 +49,12 @@ LAYERS: Mapping[str, int] = {
     "skew": 5,
     "chores": 6,
     "wiring": 6,
-    "service": 7,
+    "assembly": 7,
+    "service": 8,
     "account": 7,
-    "preflight": 8,
-    "cli": 9,
-    "__main__": 10,
+    "preflight": 9,
+    "cli": 10,
+    "__main__": 11,
 }
 """A part imports those of its own number or less; `sandbox` and `demo` stand beside them."""
 
