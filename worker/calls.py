@@ -136,9 +136,19 @@ class Calls:
         raise error
 
     async def _change(self, round: Round, call: Call) -> None:
+        before = round.doubt_until
+        if marking := round.marks(call):
+            # What no event asked for no event will ask for again: that it was done must not be forgotten.
+            round.mark(True)
+            await self._raise_doubt(round)
         try:
             reply = await self._ditio.send(call, round.project)
-        except Refused as error:
+        except (NotSent, Missing, Refused) as error:
+            if marking:
+                round.mark(False)
+                round.settle_doubt(before)
+            if not isinstance(error, Refused):
+                raise
             if not isinstance(call, Delete):
                 raise
             # Children, hours or mass haul block it, says Ditio; deactivating is its own advice.
@@ -148,6 +158,8 @@ class Calls:
             round.policy = msgspec.structs.replace(round.policy, on_delete="deactivate")
             return
         round.done(call, reply)
+        if marking:
+            round.settle_doubt(before)
         if isinstance(call, Delete):
             self._resolver.gone(round.order.key)
         if reply.lingering:

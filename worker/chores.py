@@ -37,10 +37,10 @@ MOST_DUE = 64
 DAY_US = 86_400 * 1_000_000
 
 
-async def due_work(flow: Flow, process: Process, store: Store, clock: Clock) -> None:
+async def due_work(flow: Flow, process: Process, store: Store, clock: Clock, every_s: float = DUE_S) -> None:
     """Does what is due without an event of its own, as long as events flow."""
     while True:
-        await clock.sleep(DUE_S)
+        await clock.sleep(every_s)
         if not flow.flowing:
             continue
         try:

@@ -24,8 +24,6 @@ QUIET_S = 20.0
 again in a moment, RabbitMQ 3.10 says that it delivers, and nothing arrives. On a queue that is merely empty this changes nothing.
 """
 
-LOOK_S = 1.0
-
 
 class Source(Protocol):
     """Where messages come from."""
@@ -87,9 +85,9 @@ class Holding:
 
     async def overdue(self) -> None:
         """Returns when a message is held for too long, or when none is and none has come for a while."""
-        while not self._is_overdue(self._clock.monotonic()):
-            await self._clock.sleep(LOOK_S)
+        while (rest := self._due_at() - self._clock.monotonic()) > 0:
+            await self._clock.sleep(rest)
 
-    def _is_overdue(self, now: float) -> bool:
+    def _due_at(self) -> float:
         oldest = next(iter(self._since.values()), None)
-        return now - self._last >= self._quiet_s if oldest is None else now - oldest >= self._longest_s
+        return self._last + self._quiet_s if oldest is None else oldest + self._longest_s

@@ -114,7 +114,8 @@ class Reconciler:
         if round.idle:
             return
         known = round.task_id
-        if not await self._calls.look_up(round, recent=round.doubt is Doubt.NONE) and known is not None:
+        # What the worker has sent itself to a task that it knows may be newer than a listing.
+        if not await self._calls.look_up(round, recent=known is None and round.doubt is Doubt.NONE) and known is not None:
             task = await self._ditio.task_by_id(known)
             if task is not None and round.is_of(task):
                 round.adopt(task)

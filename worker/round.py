@@ -182,6 +182,15 @@ class Round:
             return None
         return next_call(self.external_id, self.want, self.task_id, self.shown, self.policy)
 
+    def marks(self, call: Call) -> bool:
+        """Whether a call shows the task as a parent for the first time, because a work order lies under it."""
+        said = isinstance(call, Update | Replace) and call.values.get(IS_PARENT) is True
+        return said and self.order.named and not self.order.marked
+
+    def mark(self, marked: bool) -> None:
+        """Ditio may show it as a parent from now on, or does not after all."""
+        self.order = msgspec.structs.replace(self.order, marked=marked)
+
     def done(self, call: Call, reply: Reply) -> None:
         """Notes that a call succeeded."""
         self.attempts += reply.attempts
@@ -235,6 +244,8 @@ class Round:
         if gone:
             return None, None, False
         parent, parent_id, marked = self.order.parent, self.order.parent_id, self.order.marked
+        if not self.want.exists and not self.shown.complete:
+            return parent, parent_id, marked  # of a work order that is gone the record may say what was never sent
         if PARENT in self.shown.values or self.shown.complete:
             parent_id = str(self.shown.values.get(PARENT) or "") or None
             parent = next((name for name, task_id in self.ids.items() if task_id == parent_id and name == self.parent), None)

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, suppress
 from worker import __version__, api, chores, ledger, rabbit
 from worker import health as health_pages
 from worker import log as logs
+from worker.assembly import Assembly, Surroundings
 from worker.caution import Caution
 from worker.clock import WallClock
 from worker.config import Settings
@@ -22,6 +23,7 @@ from worker.health import Health
 from worker.ledger import LedgerRefused, Store
 from worker.metrics import CONTENT_TYPE, Metrics
 from worker.pauses import Pauses
+from worker.ports import Delivery
 from worker.process import Process
 from worker.rabbit import Intake, LockHeld, Publisher, TopologyError
 from worker.skew import ApiObserver
@@ -176,6 +178,8 @@ class Service:
         self._metrics.broker_connected(on=True)
         if self._connected_before:
             self._metrics.broker_reconnected()
+        else:
+            self._health.ok("broker")  # later it is well when it delivers again
         self._connected_before = True
         log.info("connected to RabbitMQ %s at %s", connection.version, connection.where)
 

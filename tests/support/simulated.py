@@ -19,21 +19,41 @@ NOON = 1_773_576_000.0
 """Sun, 15 Mar 2026 12:00:00 GMT: when simulated time begins."""
 
 
-class SimulatedLoop(asyncio.SelectorEventLoop):
-    """Time stands while there is something to do, and jumps to the next timer when there is not."""
+class Stuck(Exception):
+    """Everything waits, and nothing will ever come."""
+
+
+class Timer:
+    """Takes a selector's place: it waits for nothing, and lets the time pass instead."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        """No events, after so many simulated seconds. Raises Stuck."""
+        if timeout is None:
+            raise Stuck("everything waits, and nothing will ever come")
+        self.now += max(0.0, timeout)
+        return []
+
+
+class SimulatedLoop(asyncio.base_events.BaseEventLoop):
+    """asyncio's own loop: time stands while there is something to do, and jumps to the next timer when there is not."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._moved = 0.0
+        self._timer = self._selector = Timer()
+        self._clock_resolution = 1e-9
 
     def time(self) -> float:
         """Simulated seconds since the loop was made."""
-        return self._moved
+        return self._timer.now
 
-    def _run_once(self) -> None:
-        if not self._ready and self._scheduled:  # type: ignore[attr-defined]  # asyncio's own, which its types leave out
-            self._moved = max(self._moved, self._scheduled[0].when())  # type: ignore[attr-defined]
-        super()._run_once()  # type: ignore[misc]
+    def _process_events(self, event_list: list[Any]) -> None:
+        """There are none."""
+
+    def _write_to_self(self) -> None:
+        """Nobody is asleep."""
 
 
 def simulate(main: Coroutine[Any, Any, Result]) -> Result:

@@ -43,6 +43,13 @@ class Swift:
         return 1.0
 
 
+class Endless(Holding):
+    """Nothing is ever held for too long."""
+
+    async def overdue(self) -> None:
+        await asyncio.Event().wait()
+
+
 class Rig:
     """A flow with an intake that notes what it is asked; `wrong` are the causes whose probes fail."""
 
@@ -63,7 +70,7 @@ class Rig:
         self.flow = Flow(
             me, probes=probes, health=self.health, metrics=self.metrics, clock=self.clock, drain_s=drain_s,
             half_open=lambda: self.half_open, patience=me,
-            holding=Holding(me, self.clock, longest_s=1e12, quiet_s=1e12),
+            holding=Endless(me, self.clock),
         )  # fmt: skip
         self.stop = asyncio.Event()
         self.gate = asyncio.Event()
