@@ -39,6 +39,7 @@ LAYERS: Mapping[str, int] = {
     "watch": 5,
     "flow": 5,
     "rehearsal": 5,
+    "dead": 5,
     "chores": 6,
     "wiring": 6,
     "service": 7,
@@ -72,6 +73,7 @@ LIBRARIES: Mapping[str, frozenset[str]] = {
     "reconcile": frozenset({"msgspec"}),
     "process": frozenset({"msgspec"}),
     "rehearsal": frozenset({"msgspec"}),
+    "dead": frozenset({"msgspec"}),
     "sandbox": frozenset({"aiohttp"}),
 }
 """The libraries that a part may use; msgspec is the form of plain values everywhere. api's aiohttp and yarl are in one file."""

@@ -16,6 +16,7 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel as RawChannel
 
 from worker.core.errors import BrokerError
+from worker.rabbit.exact import carry_exactly
 
 CONNECT_S = 15.0
 CLOSE_S = 5.0
@@ -172,6 +173,7 @@ class Connection:
 
 async def connect(access: Access, name: str, on_lost: Callable[[BrokerError], None] = lambda error: None) -> Connection:
     """Connects to the first address that answers. Raises BrokerError with what each of them said, without credentials."""
+    carry_exactly()
     said: list[str] = []
     for parameters in access.parameters(name):
         where = f"{parameters.host}:{parameters.port}{_vhost(parameters.virtual_host)}"
