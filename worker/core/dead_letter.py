@@ -14,7 +14,7 @@ from sys import intern
 import msgspec
 
 from worker.core.identity import Identity, peek
-from worker.core.letter import BROKERS_OWN, EPOCH, MICROSECOND, REASONS, count_in, time_in
+from worker.core.letter import ADDED, BROKERS_OWN, DROPPED, EPOCH, MICROSECOND, ORIGINAL, REASONS, count_in, time_in
 from worker.core.message import Message
 from worker.core.outcome import Reason
 
@@ -85,6 +85,16 @@ def read(message: Message) -> DeadLetter:
     )
 
 
+def original(message: Message) -> Message:
+    """The event as it was before it died, with where it was published: without what letters and the broker have added.
+
+    What belongs to its place in the order stays: when it was first seen, and how often it was edited.
+    """
+    headers = {name: value for name, value in message.headers.items() if not _added(str(name))}
+    exchange, routing_key = (_text(message.headers, name) for name in ("original-exchange", "original-routing-key"))
+    return Message(message.body, headers, message.properties, exchange, routing_key)
+
+
 def response(message: Message) -> str:
     """What Ditio answered, as far as the letter keeps it."""
     given = message.headers.get("failure-response")
@@ -94,6 +104,10 @@ def response(message: Message) -> str:
 def identity_of(message: Message) -> str:
     """A letter's id. Raises nothing."""
     return _id(message.headers) or _derived(message)
+
+
+def _added(name: str) -> bool:
+    return (name in ADDED and name != "first-seen-at") or name == DROPPED or name.startswith((ORIGINAL, "x-"))
 
 
 def _id(headers: Mapping[str, object]) -> str:

@@ -5,6 +5,7 @@ desk.look(selection) ─► Look  everything is taken, what is meant is kept, ev
 desk.remove(ids)              takes everything anew, acknowledges those, gives the rest back in its order
 """
 
-from worker.dead.desk import LARGEST_LOOK, Desk, Look, Seen, opened
+from worker.dead.desk import LARGEST_LOOK, Desk, Look, Seen, opened, operator
+from worker.dead.known import Knowledge
 
-__all__ = ["LARGEST_LOOK", "Desk", "Look", "Seen", "opened"]
+__all__ = ["LARGEST_LOOK", "Desk", "Knowledge", "Look", "Seen", "opened", "operator"]

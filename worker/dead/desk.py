@@ -6,13 +6,13 @@ import getpass
 import os
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import msgspec
 
-from worker.core.dead_letter import DeadLetter, read
+from worker.core.dead_letter import DeadLetter, identity_of, read
 from worker.core.message import Message
 from worker.core.selection import Selection, selected
 from worker.rabbit import Access, Browse, Connection, connect, hold_with_note
@@ -62,12 +62,19 @@ class Desk:
         Raises TooMany (nothing was touched) or BrokerError. Either way, and whenever the process ends, every letter is where it was.
         """
         gathered = Gathered(selection, most_bodies)
-        browse = Browse(self._connection, self._queue, gathered.visit)
+        await self.visit(gathered.visit)
+        return gathered.look()
+
+    async def visit(self, visitor: Callable[[DeadLetter, Message], None]) -> int:
+        """Shows every letter to a visitor, in the order of the queue, and returns how many there were; nothing is kept here.
+
+        Raises what `look` does, and what the visitor raised.
+        """
+        browse = Browse(self._connection, self._queue, lambda _, message: visitor(read(message), message))
         try:
-            await browse.take(self._most)
+            return await browse.take(self._most)
         finally:
             await browse.close()
-        return gathered.look()
 
     async def remove(self, ids: Collection[str]) -> Sequence[str]:
         """Takes the letters with these ids out for good, and returns the ids of those that were there; all others are where they were.
@@ -78,7 +85,7 @@ class Desk:
         chosen: dict[int, str] = {}
 
         def visit(tag: int, message: Message) -> None:
-            if (letter_id := read(message).id) in ids:
+            if (letter_id := identity_of(message)) in ids:
                 chosen[tag] = letter_id
 
         browse = Browse(self._connection, self._queue, visit)
@@ -101,9 +108,8 @@ class Gathered:
         self._total = 0
         self._bodiless = 0
 
-    def visit(self, _: int, message: Message) -> None:
+    def visit(self, letter: DeadLetter, message: Message) -> None:
         """Sees a letter."""
-        letter = read(message)
         self._total += 1
         if letter.work_order is not None:
             self._work_orders[letter.work_order] += 1
