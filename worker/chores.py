@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from worker.config import Settings
 from worker.core.errors import BrokerError, LedgerError
 from worker.flow import Flow
-from worker.ledger import Store
+from worker.ledger import Indexed, Store
 from worker.letters import Letters
 from worker.metrics import Metrics
 from worker.ports import Clock
@@ -53,12 +54,17 @@ async def gauges(metrics: Metrics, process: Process, intake: Intake, store: Stor
         await clock.sleep(GAUGES_S)
 
 
-async def letters(metrics: Metrics, written: Letters, intake: Intake, queue: str, clock: Clock) -> None:
-    """Keeps the gauges of the dead letters true: the queue tells when there are none any more."""
+async def letters(
+    metrics: Metrics,
+    written: Letters,
+    depth: Callable[[], Awaitable[int]],
+    read: Callable[[], Awaitable[Sequence[Indexed]]],
+    clock: Clock,
+) -> None:
+    """Keeps the gauges of the dead letters true; see Letters.keep."""
     while True:
-        with suppress(BrokerError):
-            if await intake.depth(queue) == 0:
-                written.emptied()
+        with suppress(BrokerError, LedgerError):
+            await written.keep(depth, read, clock.monotonic)
         for reason, count, age in written.shown(clock.now()):
             metrics.letters(reason, count, age)
         await clock.sleep(LETTERS_S)

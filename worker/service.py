@@ -9,10 +9,10 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
-from worker import __version__, api, chores, ledger, rabbit
+from worker import __version__, api, chores, dead, ledger, rabbit
 from worker import health as health_pages
 from worker import log as logs
 from worker.clock import WallClock
@@ -21,7 +21,7 @@ from worker.core.doubt import Window
 from worker.core.errors import BrokerError, Outage, PauseCause, WorkerError
 from worker.flow import Flow
 from worker.health import Health
-from worker.ledger import LedgerRefused, Store
+from worker.ledger import Indexed, LedgerRefused, Store
 from worker.metrics import CONTENT_TYPE, Metrics
 from worker.process import Process
 from worker.rabbit import Intake, LockHeld, Publisher, TopologyError
@@ -121,7 +121,7 @@ class Service:
         self._clock = WallClock()
         self._topology = topology_of(settings)
         self._connected_before = False
-        self._watch = Watch(metrics)
+        self._watch = Watch(metrics, store)
         self.flow: Flow
         self.process: Process
 
@@ -241,7 +241,7 @@ class Service:
                 chores.gauges(
                     self._metrics, self.process, self._intake, self._store, self._clock, self._settings.worker_max_in_flight
                 ),
-                chores.letters(self._metrics, self._watch.letters, self._intake, self._topology.dead, self._clock),
+                chores.letters(self._metrics, self._watch.letters, self._letters_ready, self._letters_read, self._clock),
                 chores.prune(self._store, self._clock, self._settings),
             )
         ]
@@ -251,6 +251,12 @@ class Service:
             for chore in beside:
                 chore.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+
+    async def _letters_ready(self) -> int:
+        return await self._intake.depth(self._topology.dead)
+
+    async def _letters_read(self) -> Sequence[Indexed]:
+        return await dead.indexed(broker_access(self._settings), self._topology)
 
     async def _first_look(self) -> Exception | None:
         """Raises WorkerError for what a person must mend: the topology, another worker. What may pass is returned, or tried again."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol, get_args
 
 from worker.core.outcome import Applied, Dead, Failure, OutcomeName, Reason, Waiting, WaitKind, name
-from worker.letters import Letters
+from worker.letters import Index, Letters
 from worker.ports import Delivery
 from worker.process import Taken
 from worker.reconcile import Conclusion
@@ -34,11 +34,11 @@ class Meter(Protocol):
 class Watch:
     """Is told of events by the process, and tells the metrics and the log."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, index: Index) -> None:
         self._meter = meter
         self._held = 0
         self._unsettled = Unsettled()
-        self.letters = Letters()
+        self.letters = Letters(index)
 
     def received(self, delivery: Delivery) -> None:
         """A message was taken from the broker."""
@@ -59,7 +59,7 @@ class Watch:
             self._meter.event_applied(taken.identity.type, at + seconds - published)
         if isinstance(outcome, Dead):
             self._meter.letter_buried(outcome.failure.reason)
-            self.letters.wrote(outcome.failure.reason, at)
+            self.letters.wrote(taken.letter_id, outcome.failure.reason, taken.delivery.received_at + int(seconds * 1_000_000))
         if conclusion.tied:
             self._meter.stamp_tie(taken.source)
         if conclusion.spared:

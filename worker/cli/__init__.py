@@ -18,7 +18,21 @@ from worker.cli.terminal import Command, Execute, Terminal
 from worker.config import SettingsError
 from worker.core.errors import WorkerError
 
-COMMANDS = ("run", "check", "config", "publish", "validate", "plan", "schema", "topology", "tasks", "sandbox", "demo")
+COMMANDS = (
+    "run",
+    "check",
+    "config",
+    "publish",
+    "validate",
+    "plan",
+    "dead",
+    "trace",
+    "schema",
+    "topology",
+    "tasks",
+    "sandbox",
+    "demo",
+)
 """Each is the module of its name in this package."""
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130

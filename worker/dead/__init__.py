@@ -5,7 +5,8 @@ desk.look(selection) ─► Look  everything is taken, what is meant is kept, ev
 desk.remove(ids)              takes everything anew, acknowledges those, gives the rest back in its order
 """
 
+from worker.dead.counting import indexed
 from worker.dead.desk import LARGEST_LOOK, Desk, Look, Seen, opened, operator
 from worker.dead.known import Knowledge
 
-__all__ = ["LARGEST_LOOK", "Desk", "Knowledge", "Look", "Seen", "opened", "operator"]
+__all__ = ["LARGEST_LOOK", "Desk", "Knowledge", "Look", "Seen", "indexed", "opened", "operator"]

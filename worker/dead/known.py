@@ -46,6 +46,10 @@ class Knowledge:
                 return order
         return None
 
+    async def history(self, key: Key) -> Sequence[Happened]:
+        """What happened to a work order, oldest first."""
+        return await self._known.history(key) if self._known is not None else ()
+
     async def _superseded(self, each: Seen) -> bool:
         if self._known is None or each.message is None or not await self._with(each.letter.identity.external_id):
             return False

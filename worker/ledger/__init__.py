@@ -10,11 +10,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from worker.ledger import sqlite
-from worker.ledger.store import Binding, LedgerRefused, Pause, Reader, SchemaBehind, Store, binding_of, bound
+from worker.ledger.store import Binding, Counted, Indexed, LedgerRefused, Pause, Reader, SchemaBehind, Store, binding_of, bound
 from worker.ports import Clock
 
 __all__ = [
     "Binding",
+    "Counted",
+    "Indexed",
     "LedgerRefused",
     "Pause",
     "Reader",

@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from worker.core.errors import LedgerError
-from worker.ledger import sqlite_file
+from worker.ledger import sqlite_file, sqlite_letters
 from worker.ledger import sqlite_statements as statements
 from worker.ledger.schema import migrations, pending
 from worker.ledger.sqlite_prune import prune_some
 from worker.ledger.sqlite_thread import SqliteThread
-from worker.ledger.store import Binding, LedgerRefused, Pause, SchemaBehind, bound
+from worker.ledger.store import Binding, Counted, Indexed, LedgerRefused, Pause, SchemaBehind, bound
 from worker.ports import Clock, Happened, Key, WorkOrder
 
 
@@ -97,6 +97,22 @@ class SqliteLedger:
     async def work_orders(self) -> int:
         """How many work orders are known."""
         return await self._thread.read(statements.count)
+
+    async def letters(self) -> Sequence[Counted]:
+        """The letters in the index, by reason."""
+        return await self._thread.read(sqlite_letters.counted)
+
+    async def letters_written(self, letters: Sequence[Indexed]) -> None:
+        """Adds letters to the index."""
+        await self._thread.write(lambda db: sqlite_letters.wrote(db, letters))
+
+    async def letters_removed(self, ids: Sequence[str]) -> None:
+        """Takes letters out of the index."""
+        await self._thread.write(lambda db: sqlite_letters.removed(db, ids))
+
+    async def letters_are(self, letters: Sequence[Indexed]) -> None:
+        """Makes the index anew."""
+        await self._thread.write(lambda db: sqlite_letters.replaced(db, letters))
 
     async def paused(self) -> Pause | None:
         """The pause in force."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 from worker.core.errors import LedgerError
+from worker.core.outcome import Reason
 from worker.ports import Happened, Key, Ledger, WorkOrder
 
 
@@ -32,6 +33,22 @@ class Pause(msgspec.Struct, frozen=True):
     reason: str
     by: str
     at: float
+
+
+class Indexed(msgspec.Struct, frozen=True):
+    """A dead letter as the index has it: its id, its reason (or `unknown`), and when it was written (microseconds since 1970)."""
+
+    id: str
+    reason: Reason | Literal["unknown"]
+    at: int
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """How many letters of a reason the index has, and when the oldest of them was written (microseconds since 1970)."""
+
+    reason: Reason | Literal["unknown"]
+    letters: int
+    oldest: int
 
 
 class Reader(Protocol):
@@ -73,6 +90,10 @@ class Reader(Protocol):
         """How many work orders are known."""
         ...
 
+    async def letters(self) -> Sequence[Counted]:
+        """The dead letters that are known to be in their queue, by reason."""
+        ...
+
     async def paused(self) -> Pause | None:
         """The pause in force, if there is one."""
         ...
@@ -95,6 +116,18 @@ class Store(Ledger, Reader, Protocol):
 
     async def resume(self) -> None:
         """Ends the pause, if there is one."""
+        ...
+
+    async def letters_written(self, letters: Sequence[Indexed]) -> None:
+        """Adds letters to the index; those that it has stay as they are."""
+        ...
+
+    async def letters_removed(self, ids: Sequence[str]) -> None:
+        """Takes letters out of the index."""
+        ...
+
+    async def letters_are(self, letters: Sequence[Indexed]) -> None:
+        """Makes the index anew from what is in the queue."""
         ...
 
     async def prune(self, before: int) -> int:
