@@ -67,7 +67,8 @@ async def test_looks_while_letters_arrive_lose_none_and_change_no_byte(any_vhost
     assert sorted(after, key=repr) == sorted((bare(each) for each in (*LETTERS, *more)), key=repr)
 
 
-async def test_more_than_one_prefetch_is_given_back_in_order(any_vhost: Vhost) -> None:
+@pytest.mark.parametrize("apart", [False, True])
+async def test_more_than_one_prefetch_is_given_back_in_order(any_vhost: Vhost, apart: bool) -> None:
     # Given
     await bury(any_vhost.url, LETTERS)
     connection = await connect(access(any_vhost), "test")
@@ -75,8 +76,12 @@ async def test_more_than_one_prefetch_is_given_back_in_order(any_vhost: Vhost) -
     orders = []
     for prefetch in (13, 100, 304, 13, 60):
         bodies: list[bytes] = []
-        browse = Browse(connection, TOPOLOGY.dead, lambda _, message, to=bodies: to.append(message.body))  # type: ignore[misc]
-        assert await browse.take(1_000, prefetch=prefetch) == len(LETTERS)
+
+        def visit(_: int, message: Message, to: list[bytes] = bodies) -> None:
+            to.append(message.body)
+
+        browse = Browse(connection, TOPOLOGY.dead, visit, prefetch=prefetch, apart=apart)
+        assert await browse.take(1_000) == len(LETTERS)
         await browse.close()
         orders.append(bodies)
     await connection.close()
@@ -180,3 +185,20 @@ async def test_a_failure_within_a_look_gives_everything_back(any_vhost: Vhost) -
     # Then
     async with opened(access(any_vhost), TOPOLOGY, "test") as desk:
         assert await everything(desk) == [bare(each) for each in LETTERS]
+
+
+@pytest.mark.parametrize("prefetch", [70, 304])
+async def test_removing_many_channel_by_channel_leaves_the_others_in_their_order(any_vhost: Vhost, prefetch: int) -> None:
+    # Given
+    await bury(any_vhost.url, LETTERS)
+    connection = await connect(access(any_vhost), "test")
+    browse = Browse(connection, TOPOLOGY.dead, lambda place, message: None, prefetch=prefetch, apart=True)
+    count = await browse.take(1_000)
+    # When
+    gone = [place for place in range(1, count + 1) if place % 3 == 1 or place > 290]
+    await browse.remove(gone)
+    await browse.close()
+    await connection.close()
+    # Then
+    async with opened(access(any_vhost), TOPOLOGY, "test") as desk:
+        assert await everything(desk) == [bare(each) for place, each in enumerate(LETTERS, 1) if place not in gone]

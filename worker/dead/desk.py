@@ -15,7 +15,7 @@ import msgspec
 from worker.core.dead_letter import DeadLetter, identity_of, read
 from worker.core.message import Message
 from worker.core.selection import Selection, selected
-from worker.rabbit import Access, Browse, Connection, connect, hold_with_note
+from worker.rabbit import BLOCK, Access, Browse, Connection, connect, hold_with_note
 from worker.topology import Topology
 
 LARGEST_LOOK = 200_000
@@ -84,11 +84,11 @@ class Desk:
         """
         chosen: dict[int, str] = {}
 
-        def visit(tag: int, message: Message) -> None:
+        def visit(place: int, message: Message) -> None:
             if (letter_id := identity_of(message)) in ids:
-                chosen[tag] = letter_id
+                chosen[place] = letter_id
 
-        browse = Browse(self._connection, self._queue, visit)
+        browse = Browse(self._connection, self._queue, visit, prefetch=BLOCK, apart=True)
         try:
             await browse.take(self._most)
             await browse.remove(chosen)

@@ -7,7 +7,7 @@
 pika's callbacks only complete a future or hand a message on. Nothing reconnects by itself: whoever is told of a loss decides when.
 """
 
-from worker.rabbit.browse import Browse, TooMany
+from worker.rabbit.browse import BLOCK, Browse, TooMany
 from worker.rabbit.connection import Access, Channel, Connection, connect
 from worker.rabbit.declare import LockHeld, TopologyError, declare, depth, hold, verify
 from worker.rabbit.intake import Intake
@@ -15,6 +15,7 @@ from worker.rabbit.lock import hold_with_note
 from worker.rabbit.publisher import Publisher
 
 __all__ = [
+    "BLOCK",
     "Access",
     "Browse",
     "Channel",
