@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import get_args
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -210,6 +211,15 @@ def test_a_letter_is_superseded_when_nothing_that_it_says_would_still_count(
     told = decode(event(kind, "WO-1", id="old", **data), RULES)  # type: ignore[arg-type]
     record = _record(*(event(each, "WO-1", id="new", time=LATER, **more) for each, more in newer))  # type: ignore[arg-type]
     assert superseded(told, told.stamp(5), record) is gone
+
+
+def test_a_letter_that_says_that_the_work_order_exists_counts_until_something_newer_says_whether_it_does() -> None:
+    told = decode(event("updated", "WO-1", id="old", name="a"), RULES)
+    newer = _record(event("updated", "WO-1", id="new", time=LATER, name="b"))
+    assert superseded(told, told.stamp(5), newer)
+    older = _record(event("updated", "WO-1", id="older", time="2026-03-14T08:00:00Z")).exists
+    for exists in (None, older):
+        assert not superseded(told, told.stamp(5), msgspec.structs.replace(newer, exists=exists))
 
 
 def test_what_the_letter_itself_brought_does_not_keep_it() -> None:

@@ -111,8 +111,9 @@ async def test_while_an_operator_holds_the_letters_the_gauges_stay() -> None:
 
 
 async def test_letters_that_the_ledger_could_not_note_are_noted_later() -> None:
-    # Given
+    # Given an index that is believed
     rig = Rig()
+    rig.bury(300, told=False)
     await rig.keep()
     rig.bury(400)
     await rig.index.close()

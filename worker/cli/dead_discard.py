@@ -16,7 +16,7 @@ from worker.cli.letters import GROUPED, desk, grouped, in_seconds, knowledge
 from worker.cli.selecting import add_selection, selection_of
 from worker.cli.terminal import Command, Terminal
 from worker.config import Settings
-from worker.core.dead_letter import DeadLetter
+from worker.core.dead_letter import DeadLetter, original
 from worker.core.exported import line_of
 from worker.core.letter import REASONS
 from worker.core.message import Message
@@ -61,7 +61,7 @@ async def _chosen(arguments: argparse.Namespace, settings: Settings, terminal: T
     from worker.dead.desk import MOST_BODIES  # noqa: PLC0415 - keeps --help fast
 
     async with desk(settings, "dead discard", arguments.most) as at:
-        look = await at.look(selection_of(arguments), most_bodies=MOST_BODIES if arguments.superseded else 0)
+        look = await at.look(selection_of(arguments), most_bodies=MOST_BODIES if arguments.superseded else 0, kept=original)
     if arguments.superseded:
         return await _superseded(look, settings, terminal)
     return {each.letter.id: each.letter for each in look.seen}

@@ -10,6 +10,7 @@ from worker.cli.letters import EACH, EACH_SHAPE, GROUP_SHAPE, GROUPED, desk, ent
 from worker.cli.selecting import add_order, add_selection, selection_of
 from worker.cli.terminal import Command, Terminal, add_format
 from worker.config import Settings
+from worker.core.dead_letter import original
 
 if TYPE_CHECKING:
     from worker.dead import Look
@@ -40,7 +41,7 @@ async def _looked(arguments: argparse.Namespace, settings: Settings) -> Look:
     from worker.dead.desk import MOST_BODIES  # noqa: PLC0415
 
     async with desk(settings, "dead list", arguments.most) as at:
-        return await at.look(selection_of(arguments), most_bodies=MOST_BODIES if arguments.each else 0)
+        return await at.look(selection_of(arguments), most_bodies=MOST_BODIES if arguments.each else 0, kept=original)
 
 
 async def _told(arguments: argparse.Namespace, look: Look, settings: Settings, terminal: Terminal) -> list[dict[str, Any]]:

@@ -47,10 +47,8 @@ def who(reason: Reason | None) -> str:
 def superseded(event: Event, stamp: Stamp, record: Record) -> bool:
     """Whether every cell that an event says has a newer one in the record, or is there itself: then it has nothing left to bring.
 
-    A status that no table knows might set anything, and so is never superseded.
+    A status that no table knows might set anything: the field that it `sets` has no name, never stands, and so is never superseded.
     """
-    if any(not each.sets for each in event.withheld):
-        return False
     references = dict.fromkeys(event.references)
     spoken = said(event, stamp, references, "deactivate")
     standing = record.standing()

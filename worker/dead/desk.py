@@ -56,12 +56,18 @@ class Desk:
         self._queue = queue
         self._most = most
 
-    async def look(self, selection: Selection = Selection(), *, most_bodies: int = MOST_BODIES) -> Look:
-        """Looks at all letters, and keeps those that are meant, with their messages up to `most_bodies` bytes (0: none).
+    async def look(
+        self,
+        selection: Selection = Selection(),
+        *,
+        most_bodies: int = MOST_BODIES,
+        kept: Callable[[Message], Message] = lambda message: message,
+    ) -> Look:
+        """Looks at all letters, and keeps those that are meant, with what is `kept` of their messages up to `most_bodies` bytes (0: none).
 
         Raises TooMany (nothing was touched) or BrokerError. Either way, and whenever the process ends, every letter is where it was.
         """
-        gathered = Gathered(selection, most_bodies)
+        gathered = Gathered(selection, most_bodies, kept)
         await self.visit(gathered.visit)
         return gathered.look()
 
@@ -100,8 +106,9 @@ class Desk:
 class Gathered:
     """What a look keeps while the letters come by."""
 
-    def __init__(self, selection: Selection, most_bodies: int) -> None:
+    def __init__(self, selection: Selection, most_bodies: int, kept: Callable[[Message], Message]) -> None:
         self._selection = selection
+        self._keep = kept
         self._room = most_bodies
         self._seen: list[Seen] = []
         self._work_orders: Counter[tuple[str, str]] = Counter()
@@ -117,12 +124,14 @@ class Gathered:
             self._seen.append(Seen(letter, self._kept(message)))
 
     def _kept(self, message: Message) -> Message | None:
-        size = len(message.body) + HEADERS_BYTES
-        if size > self._room:
-            self._bodiless += 1
-            return None
-        self._room -= size
-        return message
+        if len(message.body) < self._room:
+            message = self._keep(message)
+            size = len(message.body) + MESSAGE_BYTES + HEADER_BYTES * len(message.headers)
+            if size <= self._room:
+                self._room -= size
+                return message
+        self._bodiless += 1
+        return None
 
     def look(self) -> Look:
         """All that was seen."""
@@ -130,8 +139,8 @@ class Gathered:
         return Look(self._seen, self._total, siblings, self._bodiless)
 
 
-HEADERS_BYTES = 3_000
-"""What a message takes besides its body, roughly: twenty headers."""
+MESSAGE_BYTES, HEADER_BYTES = 400, 160
+"""What a message takes besides its body, and each of its headers, roughly."""
 
 
 @asynccontextmanager
