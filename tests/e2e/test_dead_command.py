@@ -85,6 +85,8 @@ async def test_letters_are_listed_in_groups_and_one_by_one_with_what_is_to_be_do
     # Nothing matches
     status, out, err = await run(shell, "dead", "list", "--project", "X")
     assert (status, out, err) == (3, "", "nothing matched: 4 dead letters in all\n")
+    status, _, err = await run(shell, "dead", "list", "--most", "2")
+    assert (status, "holds 4 messages, and at most 2 are looked at at once: --most 4 does" in err) == (1, True)
     status, _, err = await run(shell, "dead", "list", "--grep", "(")
     assert (status, "is no regular expression" in err) == (2, True)
 
@@ -250,7 +252,7 @@ KILLS = 4
 @pytest.mark.parametrize(
     "command", [("list",), ("discard", "--grep", "Arbeid [0-9]*[02468] ", "--yes", "--no-archive"), ("import", "{file}")]
 )
-async def test_a_command_that_is_killed_at_any_moment_loses_no_letter(
+async def test_a_command_that_is_killed_or_interrupted_at_any_moment_loses_no_letter(
     any_vhost: Vhost, tmp_path: Path, command: Sequence[str]
 ) -> None:
     # Given letters, and an export of which half is edited
@@ -263,7 +265,7 @@ async def test_a_command_that_is_killed_at_any_moment_loses_no_letter(
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "AMQP_URL": any_vhost.url}
     chance = random.Random(1)
     # When it is killed again and again, from before it connects to after it is done
-    for _ in range(KILLS):
+    for number in range(KILLS):
         process = subprocess.Popen(
             [sys.executable, "-m", "worker", "dead", *words],
             env=environment,
@@ -272,7 +274,7 @@ async def test_a_command_that_is_killed_at_any_moment_loses_no_letter(
             stderr=subprocess.DEVNULL,
         )
         await asyncio.sleep(0.3 + chance.random() * 0.7)
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(signal.SIGINT if number % 2 else signal.SIGKILL)
         process.wait()
     # Then
     left = [read(each) for each in await everything(any_vhost)]

@@ -10,10 +10,11 @@ import pytest
 from tests.support.broker import Vhost
 from tests.support.dead import ODD, bury, numbered
 from tests.support.waiting import eventually
+from worker.core.errors import BrokerError
 from worker.core.message import Message
 from worker.core.selection import Selection
 from worker.dead import Desk, opened
-from worker.rabbit import Access, Browse, LockHeld, TooMany, connect, declare
+from worker.rabbit import Access, Browse, LockHeld, TooMany, connect, declare, depth
 from worker.topology import Topology
 
 TOPOLOGY = Topology(wait_steps=(1, 2))
@@ -43,7 +44,7 @@ async def test_many_looks_leave_order_bytes_headers_and_count_as_they_were(any_v
     await bury(any_vhost.url, LETTERS)
     # When
     async with opened(access(any_vhost), TOPOLOGY, "test") as desk:
-        for _ in range(30):
+        for _ in range(20):
             look = await desk.look(Selection(reasons=("unresolved-project",)))
             assert (look.total, len(look.seen)) == (304, 300)
         after = await everything(desk)
@@ -153,9 +154,9 @@ async def test_bodies_beyond_the_bound_are_dropped_and_counted(vhost: Vhost) -> 
     await bury(vhost.url, LETTERS)
     async with opened(access(vhost), TOPOLOGY, "test") as desk:
         look = await desk.look(most_bodies=40_000)
-    kept = sum(each.message is not None for each in look.seen)
-    assert 0 < kept < 20
-    assert (look.bodiless, len(look.seen)) == (len(LETTERS) - kept, len(LETTERS))
+    kept = [each.message for each in look.seen if each.message is not None]
+    assert 0 < sum(len(each.body) + 400 + 160 * len(each.headers) for each in kept) <= 40_000
+    assert (look.bodiless, len(look.seen)) == (len(LETTERS) - len(kept), len(LETTERS))
 
 
 async def test_an_empty_queue_is_an_empty_look(vhost: Vhost) -> None:
@@ -202,3 +203,41 @@ async def test_removing_many_channel_by_channel_leaves_the_others_in_their_order
     # Then
     async with opened(access(any_vhost), TOPOLOGY, "test") as desk:
         assert await everything(desk) == [bare(each) for place, each in enumerate(LETTERS, 1) if place not in gone]
+
+
+async def test_what_was_looked_at_is_there_again_when_the_look_has_ended(any_vhost: Vhost) -> None:
+    await bury(any_vhost.url, LETTERS)
+    other = await connect(access(any_vhost), "test")
+    async with opened(access(any_vhost), TOPOLOGY, "test") as desk:
+        for _ in range(10):
+            await desk.look(most_bodies=0)
+            ready, _ = await depth(other, TOPOLOGY.dead)
+            assert ready == len(LETTERS)
+    await other.close()
+
+
+async def test_a_look_after_one_that_was_cut_off_sees_everything(any_vhost: Vhost) -> None:
+    # Given
+    await bury(any_vhost.url, LETTERS)
+    for _ in range(3):
+        cut = await connect(access(any_vhost), "cut")
+        await Browse(cut, TOPOLOGY.dead, lambda place, message: None).take(1_000)
+        # When
+        cut._closing = True
+        cut._raw._transport.abort()
+        # Then
+        async with opened(access(any_vhost), TOPOLOGY, "test") as desk:
+            assert await everything(desk) == [bare(each) for each in LETTERS]
+
+
+async def test_a_program_that_consumes_the_letters_is_told_of(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given
+    await bury(vhost.url, LETTERS)
+    monkeypatch.setattr("worker.rabbit.browse.RETURNED_S", 1.0)
+    foreign = await connect(access(vhost), "foreign")
+    await Browse(foreign, TOPOLOGY.dead, lambda place, message: None).take(1_000)
+    # When, Then
+    async with opened(access(vhost), TOPOLOGY, "test") as desk:
+        with pytest.raises(BrokerError, match=r"another program consumes workorders\.dead"):
+            await desk.look()
+    await foreign.close()

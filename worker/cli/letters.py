@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from worker.cli.terminal import Terminal
 from worker.config import Settings
 from worker.core.dead_letter import DeadLetter
+from worker.core.errors import BrokerError
 from worker.core.letter import rfc3339
 from worker.core.standing import ADVICE, Standing, who
 
@@ -32,10 +33,14 @@ EACH_SHAPE = """"id": …, "died": …, "reason": …, "field": …, "detail": �
 async def desk(settings: Settings, doing: str, most: int) -> AsyncIterator[Desk]:
     """The dead letters of these settings, while the lock is held. Raises LockHeld or BrokerError."""
     from worker.dead import opened  # noqa: PLC0415
+    from worker.rabbit import TooMany  # noqa: PLC0415
     from worker.wiring import broker_access, topology_of  # noqa: PLC0415
 
-    async with opened(broker_access(settings), topology_of(settings), doing, most=most) as at:
-        yield at
+    try:
+        async with opened(broker_access(settings), topology_of(settings), doing, most=most) as at:
+            yield at
+    except TooMany as error:
+        raise BrokerError(f"{error}: --most {error.ready} does, with about 2 kB each here and at the broker") from error
 
 
 @asynccontextmanager

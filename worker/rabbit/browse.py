@@ -121,11 +121,20 @@ class Browse:
         return len(self._consumers) * self._prefetch
 
     async def _ready(self) -> int:
-        """How many messages are ready. What another's end gives back is there a moment later: nothing is believed only twice."""
-        ready, _ = await depth(self._connection, self._queue)
-        if ready == 0:
+        """How many messages are ready. What another's end gives back is there a moment later: nothing is believed only twice.
+
+        Raises BrokerError when there is nothing because another consumer has it.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + RETURNED_S
+        ready, consumers = await depth(self._connection, self._queue)
+        believed = False
+        while ready == 0 and (consumers or not believed) and loop.time() < deadline:
+            believed = not consumers
             await asyncio.sleep(MOMENT_S)
-            ready, _ = await depth(self._connection, self._queue)
+            ready, consumers = await depth(self._connection, self._queue)
+        if ready == 0 and consumers:
+            raise BrokerError(f"another program consumes {self._queue}, and holds what may be in it: end it first")
         return ready
 
     async def _returned(self) -> None:
