@@ -7,11 +7,14 @@ an operator removes some ─────┘
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Protocol, get_args
 
 from worker.core.outcome import Reason
 from worker.ledger import Counted, Indexed
+
+log = logging.getLogger("worker.letters")
 
 RECOUNT_S = 60.0
 """At most so often the queue is read to count: all letters pass by, as for an operator."""
@@ -56,7 +59,10 @@ class Letters:
             self._written = written + self._written
             raise
         self._known = await self._index.letters()
-        if now() < self._recount_at or self._holds(await depth()):
+        if now() < self._recount_at:
+            return
+        if self._holds(await depth()):
+            self._counted = True
             return
         began = now()
         try:
@@ -64,6 +70,7 @@ class Letters:
             await self._index.letters_are(letters)
             self._known = await self._index.letters()
             self._counted = True
+            log.info("the dead letters were counted anew: %d", len(letters))
         finally:
             self._recount_at = now() + max(RECOUNT_S, SHARE * (now() - began))
 

@@ -76,6 +76,14 @@ async def test_letters_of_before_are_counted_at_start_and_own_ones_as_they_are_w
     assert rig.reads == 1, "what this worker writes needs no look at the queue"
 
 
+async def test_a_worker_that_begins_with_an_empty_queue_never_needs_to_look_for_its_own_letters() -> None:
+    rig = Rig()
+    assert await rig.keep() == {}
+    rig.bury(400)
+    assert await rig.keep() == {"rejected": (1, 600.0)}
+    assert rig.reads == 0
+
+
 async def test_a_difference_is_counted_anew_but_not_all_the_time() -> None:
     # Given
     rig = Rig()
