@@ -79,6 +79,7 @@ def test_what_nobody_wrote_has_an_identity_that_stays_and_says_what_its_body_tel
     bare = event("updated", "WO-1", id="e")
     seen = Message(bare.body, {"x-delivery-count": 3, "x-death": []}, bare.properties, "", "workorders.dead", redelivered=True)
     assert identity_of(bare) == identity_of(seen) != identity_of(event("updated", "WO-2", id="e"))
+    assert identity_of(Message(bare.body, {}, {**bare.properties, "delivery_mode": 2})) == identity_of(bare)
     told = read(Message(bare.body, {}, {"timestamp": datetime(2026, 1, 1, tzinfo=UTC)}))
     assert told.foreign
     assert (told.reason, told.identity.external_id, told.failed_at) == (None, "WO-1", 1_767_225_600_000_000)

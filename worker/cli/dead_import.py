@@ -15,7 +15,6 @@ from worker.cli.files import FileError
 from worker.cli.letters import desk
 from worker.cli.selecting import LARGEST_LOOK
 from worker.cli.terminal import Command, Terminal, add_format
-from worker.cli.validate import decoder
 from worker.core.exported import NotExported, read_line
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     if not returned:
         terminal.complain("there is no letter to import")
         return NOTHING
-    decided = asyncio.run(_imported(returned, arguments, settings, terminal))
+    decided = asyncio.run(_imported(returned, arguments, settings))
     refused = any(each.action in REFUSED for each in decided)
     rows = [
         {"file": each.returned.file, "line": each.returned.line, "id": each.returned.id, "action": each.action, "field": each.field,
@@ -69,19 +68,20 @@ def read(file: str, stdin: BinaryIO) -> list[Returned]:
     return found
 
 
-async def _imported(
-    returned: Sequence[Returned], arguments: argparse.Namespace, settings: Settings, terminal: Terminal
-) -> list[Decided]:
+async def _imported(returned: Sequence[Returned], arguments: argparse.Namespace, settings: Settings) -> list[Decided]:
+    from worker.core.decode import decode  # noqa: PLC0415
     from worker.dead import operator  # noqa: PLC0415
     from worker.dead.returning import REFUSED, carry_out, decide, there  # noqa: PLC0415
     from worker.rabbit import Publisher  # noqa: PLC0415
-    from worker.wiring import broker_access, topology_of  # noqa: PLC0415
+    from worker.wiring import broker_access, rules_of, topology_of  # noqa: PLC0415
 
-    decode = decoder(terminal, "dead import")
+    rules = rules_of(settings)
     async with desk(settings, "dead import", arguments.most) as at:
         found = await there(at, frozenset(each.id for each in returned))
         now = int(time.time() * 1_000_000)
-        decided = decide(returned, found, decode, restore=arguments.restore, by=operator(), at=now)
+        decided = decide(
+            returned, found, lambda message: decode(message, rules), restore=arguments.restore, by=operator(), at=now
+        )
         if arguments.dry_run or any(each.action in REFUSED for each in decided):
             return decided
         publisher = Publisher(broker_access(settings))

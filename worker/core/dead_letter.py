@@ -14,7 +14,7 @@ from sys import intern
 import msgspec
 
 from worker.core.identity import Identity, peek
-from worker.core.letter import ADDED, BROKERS_OWN, DROPPED, EPOCH, MICROSECOND, ORIGINAL, REASONS, count_in, time_in
+from worker.core.letter import ADDED, BROKERS_OWN, DROPPED, EPOCH, MICROSECOND, ORIGINAL, PERSISTENT, REASONS, count_in, time_in
 from worker.core.message import Message
 from worker.core.outcome import Reason
 
@@ -116,9 +116,10 @@ def _id(headers: Mapping[str, object]) -> str:
 
 
 def _derived(message: Message) -> str:
-    """The same each time that the message is delivered: what the broker adds on the way does not count."""
+    """The same each time that the message is delivered, also when it was put back: what is added on the way does not count."""
     kept = sorted((str(name), repr(value)) for name, value in message.headers.items() if not str(name).startswith(BROKERS_OWN))
-    told = repr((kept, sorted(message.properties.items())))
+    properties = sorted((name, value) for name, value in message.properties.items() if name not in PERSISTENT)
+    told = repr((kept, properties))
     return sha256(told.encode(errors="backslashreplace") + b"\0" + message.body).hexdigest()[:32]
 
 
