@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.dead import FAILED_AT, ODD, dead, numbered
 from tests.support.publishing import event
-from worker.core.dead_letter import DeadLetter, identity_of, original, read, response
+from worker.core.dead_letter import DeadLetter, decodable, identity_of, original, read, response
 from worker.core.decode import Rules, decode
 from worker.core.event import said
 from worker.core.identity import Identity, project_of
@@ -107,6 +107,25 @@ def test_the_original_has_nothing_of_the_letter_but_its_place_in_the_order() -> 
     assert (event_again.exchange, event_again.routing_key, event_again.body) == ("workorders", "key", came.body)
     known = travel(event_again)
     assert (known.first_seen, known.repair, known.attempts, known.waited_s) == (5_000_000, 2, 0, 0)
+
+
+def test_what_decoding_needs_is_enough_to_decode_either_form() -> None:
+    structured = dead(event("updated", "WO-1", id="e", name="x"), 1)
+    attributes = {
+        "specversion": "1.0",
+        "type": "workorder.updated.v1",
+        "source": "/erp",
+        "id": "e",
+        "time": "2026-03-15T08:00:00Z",
+    }
+    data = b'{"project": {"number": "P-1"}, "externalId": "WO-1"}'
+    came = Message(
+        data, {f"cloudEvents:{name}": value for name, value in attributes.items()}, {"content_type": "application/json"}
+    )
+    for letter_ in (structured, dead(came, 2)):
+        assert decode(decodable(letter_), RULES) == decode(original(letter_), RULES)
+    assert decodable(structured).headers == {}
+    assert decodable(ODD[0]).properties == {}
 
 
 SAMPLE = dead(

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from worker.cli.files import FileError
 from worker.cli.index import noted_removal
-from worker.cli.letters import GROUPED, desk, grouped, in_seconds, knowledge
+from worker.cli.letters import GROUPED, MOST_BODIES, desk, grouped, in_seconds, knowledge
 from worker.cli.selecting import add_selection, selection_of
 from worker.cli.terminal import Command, Terminal
 from worker.config import Settings
-from worker.core.dead_letter import DeadLetter, original
+from worker.core.dead_letter import DeadLetter, decodable
 from worker.core.exported import line_of
 from worker.core.letter import REASONS
 from worker.core.message import Message
@@ -58,10 +58,8 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 async def _chosen(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> dict[str, DeadLetter]:
     """The letters that are meant, by id: frozen before anything is asked."""
-    from worker.dead.desk import MOST_BODIES  # noqa: PLC0415 - keeps --help fast
-
     async with desk(settings, "dead discard", arguments.most) as at:
-        look = await at.look(selection_of(arguments), most_bodies=MOST_BODIES if arguments.superseded else 0, kept=original)
+        look = await at.look(selection_of(arguments), most_bodies=MOST_BODIES if arguments.superseded else 0, kept=decodable)
     if arguments.superseded:
         return await _superseded(look, settings, terminal)
     return {each.letter.id: each.letter for each in look.seen}

@@ -6,11 +6,24 @@ import argparse
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from worker.cli.letters import EACH, EACH_SHAPE, GROUP_SHAPE, GROUPED, desk, entry, grouped, in_seconds, knowledge, limited, row
+from worker.cli.letters import (
+    EACH,
+    EACH_SHAPE,
+    GROUP_SHAPE,
+    GROUPED,
+    MOST_BODIES,
+    desk,
+    entry,
+    grouped,
+    in_seconds,
+    knowledge,
+    limited,
+    row,
+)
 from worker.cli.selecting import add_order, add_selection, selection_of
 from worker.cli.terminal import Command, Terminal, add_format
 from worker.config import Settings
-from worker.core.dead_letter import original
+from worker.core.dead_letter import decodable
 
 if TYPE_CHECKING:
     from worker.dead import Look
@@ -28,7 +41,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
             terminal.show(arguments.format, (), [])
         return NOTHING_MATCHED
     if arguments.each:
-        _show_each(arguments, asyncio.run(_told(arguments, look, settings, terminal)), terminal)
+        asyncio.run(_show_each(arguments, look, settings, terminal))
     else:
         _show_groups(arguments, look, terminal)
     terminal.complain(
@@ -38,25 +51,32 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 async def _looked(arguments: argparse.Namespace, settings: Settings) -> Look:
-    from worker.dead.desk import MOST_BODIES  # noqa: PLC0415
-
     async with desk(settings, "dead list", arguments.most) as at:
-        return await at.look(selection_of(arguments), most_bodies=MOST_BODIES if arguments.each else 0, kept=original)
+        return await at.look(selection_of(arguments), most_bodies=MOST_BODIES if arguments.each else 0, kept=decodable)
 
 
-async def _told(arguments: argparse.Namespace, look: Look, settings: Settings, terminal: Terminal) -> list[dict[str, Any]]:
+async def _show_each(arguments: argparse.Namespace, look: Look, settings: Settings, terminal: Terminal) -> None:
+    """One letter after the other, so that what JSON has of a hundred thousand is never held at once."""
     if look.bodiless:
         terminal.complain(
             f"of {look.bodiless} letters it was not looked whether they are superseded: their bodies are too much to hold"
         )
+    chosen = limited(look.seen, arguments, terminal.complain)
+    rows: list[dict[str, Any]] = []
     async with knowledge(settings, terminal) as known:
-        chosen = limited(look.seen, arguments, terminal.complain)
-        return [entry(each.letter, await known.standing(each, look)) for each in chosen]
-
-
-def _show_each(arguments: argparse.Namespace, entries: list[dict[str, Any]], terminal: Terminal) -> None:
-    table = arguments.format == "table"
-    terminal.show(arguments.format, EACH, [row(each) for each in entries] if table else entries)
+        chosen.reverse()
+        while chosen:
+            each = chosen.pop()
+            told = entry(each.letter, await known.standing(each, look))
+            if arguments.format == "jsonl":
+                terminal.show("jsonl", (), [told])
+            elif arguments.format == "json":
+                rows.append(told)
+            else:
+                shown = row(told)
+                rows.append({column: shown[column] for column in EACH})
+    if arguments.format != "jsonl":
+        terminal.show(arguments.format, EACH, rows)
 
 
 def _show_groups(arguments: argparse.Namespace, look: Look, terminal: Terminal) -> None:

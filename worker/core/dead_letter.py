@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from sys import intern
+from types import MappingProxyType
 
 import msgspec
 
@@ -23,6 +25,9 @@ LONGEST_ID = 64
 
 LONGEST_TEXT = 256
 """Bytes of a header as the worker writes it: what is longer was written by somebody else, and is cut."""
+
+
+NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 class DeadLetter(msgspec.Struct, frozen=True, gc=False):
@@ -67,7 +72,7 @@ def read(message: Message) -> DeadLetter:
         letter_id or _derived(message),
         _identity(headers) if letter_id else peek(message),
         REASONS.get(_text(headers, "failure-reason")),
-        _text(headers, "failure-detail"),
+        intern(_text(headers, "failure-detail")),
         intern(_text(headers, "failure-field")),
         count_in(headers.get("failure-status")) or None,
         time_in(headers.get("failure-at")) if letter_id else _published(message),
@@ -93,6 +98,18 @@ def original(message: Message) -> Message:
     headers = {name: value for name, value in message.headers.items() if not _added(str(name))}
     exchange, routing_key = (_text(message.headers, name) for name in ("original-exchange", "original-routing-key"))
     return Message(message.body, headers, message.properties, exchange, routing_key)
+
+
+def decodable(message: Message) -> Message:
+    """What decoding the event needs of a letter, in little memory: what is alike in many is there once."""
+    headers = {name: value for name, value in original(message).headers.items() if name != "first-seen-at"}
+    content_type = message.properties.get("content_type")
+    return Message(message.body, headers or NOTHING, _typed(content_type) if isinstance(content_type, str) else NOTHING)
+
+
+@lru_cache(maxsize=64)
+def _typed(content_type: str) -> Mapping[str, object]:
+    return MappingProxyType({"content_type": content_type})
 
 
 def response(message: Message) -> str:
