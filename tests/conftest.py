@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -151,6 +153,14 @@ def worker(vhost: Vhost, ditio: Server, tmp_path: Path) -> Iterator[WorkerProces
     assert leaks(process.log()) == [], "secrets in the worker's log"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What was printed must be able to go from process to process, also what is no Unicode."""
+    report = yield
+    report.sections = [(name, content.encode(errors="backslashreplace").decode()) for name, content in report.sections]
+    return report
+
+
 OUTPUT: list[str] = []
 """What tests have printed and logged, and what was told of those that failed."""
 
@@ -160,8 +170,32 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     OUTPUT.extend((report.longreprtext, *(content for _, content in report.sections)))
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """What is fetched from the distribution is fetched once, before the tests are shared out among processes."""
+    config = session.config
+    if hasattr(config, "workerinput") or config.getoption("--without-broker") or not config.getoption("numprocesses", None):
+        return
+    with suppress(NoRabbitMQ):  # the tests that need it say so
+        if not os.environ.get("AMQP_URL"):
+            rabbitmq(_say)
+        rabbitmq_of_suite("trixie", _say)
+
+
+LEAKS: set[str] = set()
+"""Secrets that were found in the output of the processes among which the tests were shared out."""
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """No secret that any test used is in any output of the run."""
-    if found := sorted({leak for text in OUTPUT for leak in leaks(text)}):
-        print(f"\nsecrets in the output of the tests: {', '.join(found)}")
+    found = {leak for text in OUTPUT for leak in leaks(text)}
+    if (told := getattr(session.config, "workeroutput", None)) is not None:
+        told["leaks"] = sorted(found)
+    elif found := found | LEAKS:
+        print(f"\nsecrets in the output of the tests: {', '.join(sorted(found))}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """One of the processes has ended."""
+    LEAKS.update(getattr(node, "workeroutput", {}).get("leaks", ()))

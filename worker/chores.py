@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import get_args
 
@@ -13,7 +14,7 @@ from worker.core.errors import BrokerError, LedgerError
 from worker.core.outcome import WaitKind
 from worker.flow import Flow
 from worker.health import Health
-from worker.ledger import State, Store
+from worker.ledger import Indexed, State, Store
 from worker.letters import Letters
 from worker.metrics import Metrics
 from worker.ports import Clock
@@ -89,12 +90,17 @@ async def waiting(metrics: Metrics, flow: Flow, store: Store, intake: Intake, ev
         await clock.sleep(max(GAUGES_S, COUNTING_SHARE * (clock.monotonic() - started)))
 
 
-async def letters(metrics: Metrics, written: Letters, intake: Intake, queue: str, clock: Clock) -> None:
-    """Keeps the gauges of the dead letters true: the queue tells when there are none any more."""
+async def letters(
+    metrics: Metrics,
+    written: Letters,
+    depth: Callable[[], Awaitable[int]],
+    read: Callable[[], Awaitable[Sequence[Indexed]]],
+    clock: Clock,
+) -> None:
+    """Keeps the gauges of the dead letters true; see Letters.keep."""
     while True:
-        with suppress(BrokerError):
-            if await intake.depth(queue) == 0:
-                written.emptied()
+        with suppress(BrokerError, LedgerError):
+            await written.keep(depth, read, clock.monotonic)
         for reason, count, age in written.shown(clock.now()):
             metrics.letters(reason, count, age)
         await clock.sleep(LETTERS_S)

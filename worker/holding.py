@@ -24,6 +24,9 @@ QUIET_S = 20.0
 again in a moment, RabbitMQ 3.10 says that it delivers, and nothing arrives. On a queue that is merely empty this changes nothing.
 """
 
+LOOKS = 10
+"""How often it is looked at within the longest time that a message may be held."""
+
 
 class Source(Protocol):
     """Where messages come from."""
@@ -86,7 +89,7 @@ class Holding:
     async def overdue(self) -> None:
         """Returns when a message is held for too long, or when none is and none has come for a while."""
         while (rest := self._due_at() - self._clock.monotonic()) > 0:
-            await self._clock.sleep(rest)
+            await self._clock.sleep(min(rest, self._longest_s / LOOKS))  # a message may come meanwhile
 
     def _due_at(self) -> float:
         oldest = next(iter(self._since.values()), None)

@@ -97,7 +97,7 @@ class Observer(Protocol):
 
 
 class Taken(msgspec.Struct):
-    """A message on its way through the worker. `event`, `source`, `key` and `project` fill in as they become known."""
+    """A message on its way through the worker. `event`, `source`, `key`, `project` and `letter_id` fill in as they become known."""
 
     delivery: Delivery
     travel: Travel
@@ -107,6 +107,7 @@ class Taken(msgspec.Struct):
     source: str | None = None
     project: Project | None = None
     key: Key | None = None
+    letter_id: str = ""
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -303,6 +304,7 @@ class Process:
             case Dead():
                 facts = self._facts(taken, conclusion, waited_s=taken.travel.waited_s)
                 await self._publish(queues.dead, letter(message, outcome.failure, facts))
+                taken.letter_id = facts.letter_id
             case _:
                 assert_never(outcome)
         concluded = msgspec.structs.replace(conclusion, outcome=outcome)

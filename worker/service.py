@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 
-from worker import __version__, api, chores, ledger, rabbit
+from worker import __version__, api, chores, dead, ledger, rabbit
 from worker import health as health_pages
 from worker import log as logs
 from worker.assembly import Assembly, Surroundings
@@ -20,7 +20,7 @@ from worker.config import Settings
 from worker.core.errors import Abandoned, LedgerError, Outage, WorkerError
 from worker.flow import Flow
 from worker.health import Health
-from worker.ledger import LedgerRefused, Store
+from worker.ledger import Indexed, LedgerRefused, Store
 from worker.metrics import CONTENT_TYPE, Metrics
 from worker.pauses import Pauses
 from worker.ports import Delivery
@@ -222,7 +222,7 @@ class Service:
             chores.waiting(self._metrics, self.flow, self._store, self._intake, self._topology.events, self._clock),
             chores.mark(self._store, self._clock),
             self._pauses.watch(lambda: self.flow.flowing, self.flow.trouble),
-            chores.letters(self._metrics, self._watch.letters, self._intake, self._topology.dead, self._clock),
+            chores.letters(self._metrics, self._watch.letters, self._letters_ready, self._letters_read, self._clock),
             chores.consumer(self._intake, self._clock),
             chores.publishing(self._publisher, self.flow, self._health, self._clock),
             chores.prune(self._store, self._clock, self._settings),
@@ -232,6 +232,12 @@ class Service:
         """Once the worker is told to stop, no request waits, and none begins that could outlast the drain."""
         await self._stop.wait()
         self._patience.end(self._settings.worker_drain_s)
+
+    async def _letters_ready(self) -> int:
+        return await self._intake.depth(self._topology.dead)
+
+    async def _letters_read(self) -> Sequence[Indexed]:
+        return await dead.indexed(broker_access(self._settings), self._topology)
 
     async def _first_look(self) -> Exception | None:
         """Raises WorkerError for what a person must mend: the topology, another worker. What may pass is returned, or tried again."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from worker.core.outcome import Applied, Dead, Failure, OutcomeName, Reason, Waiting, name
 from worker.ledger import Aside
-from worker.letters import Letters
+from worker.letters import Index, Letters
 from worker.ports import Clock, Delivery
 from worker.process import Taken
 from worker.reconcile import Conclusion
@@ -29,8 +29,8 @@ class Meter(Protocol):
     def held(self, size: int) -> None: ...
 
 
-class WaitingIndex(Protocol):
-    """The part of the ledger that knows what waits; see worker.ledger.Store."""
+class Indexes(Index, Protocol):
+    """The part of the ledger that knows what waits, and what letters there are; see worker.ledger.Store."""
 
     async def put_aside(self, aside: Aside) -> None: ...
     async def taken_up(self, source: str, event_id: str) -> None: ...
@@ -39,12 +39,12 @@ class WaitingIndex(Protocol):
 class Watch:
     """Is told of events by the process, and tells the metrics and the log."""
 
-    def __init__(self, meter: Meter, waiting: WaitingIndex, clock: Clock) -> None:
+    def __init__(self, meter: Meter, index: Indexes, clock: Clock) -> None:
         self._meter = meter
-        self._waiting = waiting
+        self._waiting = index
         self._clock = clock
         self._held = 0
-        self.letters = Letters()
+        self.letters = Letters(index)
 
     def received(self, delivery: Delivery) -> None:
         """A message was taken from the broker."""
@@ -73,7 +73,7 @@ class Watch:
             self._meter.event_applied(taken.identity.type, at + seconds - published)
         if isinstance(outcome, Dead):
             self._meter.letter_buried(outcome.failure.reason)
-            self.letters.wrote(outcome.failure.reason, at)
+            self.letters.wrote(taken.letter_id, outcome.failure.reason, taken.delivery.received_at + int(seconds * 1_000_000))
         if conclusion.tied:
             self._meter.stamp_tie(taken.source)
         if conclusion.spared:

@@ -47,6 +47,7 @@ LAYERS: Mapping[str, int] = {
     "pauses": 5,
     "restored": 5,
     "skew": 5,
+    "dead": 5,
     "chores": 6,
     "wiring": 6,
     "assembly": 7,
@@ -83,6 +84,7 @@ LIBRARIES: Mapping[str, frozenset[str]] = {
     "reconcile": frozenset({"msgspec"}),
     "process": frozenset({"msgspec"}),
     "rehearsal": frozenset({"msgspec"}),
+    "dead": frozenset({"msgspec"}),
     "sandbox": frozenset({"aiohttp"}),
 }
 """The libraries that a part may use; msgspec is the form of plain values everywhere. api's aiohttp and yarl are in one file."""

@@ -10,7 +10,7 @@ from worker.core.caution import Standing
 from worker.core.errors import LedgerError
 from worker.core.record import Cell, Record
 from worker.core.stamp import Instant, Sequence, Stamp
-from worker.ledger import LedgerRefused
+from worker.ledger import Counted, Indexed, LedgerRefused
 from worker.ports import Happened, Key, Suspects, WorkOrder
 
 KEY = Key("p-1", "WO-1")
@@ -290,3 +290,19 @@ async def test_it_knows_whether_the_worker_before_ended_in_order(shelf: Shelf) -
     assert await store.arrive()
     await store.close()
     assert not await (await shelf.open()).arrive(), "the last one never left"
+
+
+async def test_the_index_of_letters_counts_by_reason_and_survives_a_restart(shelf: Shelf) -> None:
+    # Given
+    store = await shelf.open()
+    assert await store.letters() == []
+    await store.letters_written([Indexed("a", "rejected", 5), Indexed("b", "failing", 9), Indexed("c", "rejected", 3)])
+    await store.letters_written([Indexed("a", "failing", 1)])
+    await store.close()
+    # When, Then
+    again = await shelf.open()
+    assert list(await again.letters()) == [Counted("failing", 1, 9), Counted("rejected", 2, 3)]
+    await again.letters_removed(["c", "nobody"])
+    assert list(await again.letters()) == [Counted("failing", 1, 9), Counted("rejected", 1, 5)]
+    await again.letters_are([Indexed("d", "unknown", 7), Indexed("a", "rejected", 5)])
+    assert list(await again.letters()) == [Counted("rejected", 1, 5), Counted("unknown", 1, 7)]

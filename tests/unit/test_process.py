@@ -45,6 +45,7 @@ class Rig:
         self.published: list[tuple[str, Message]] = []
         self.troubles: list[Exception] = []
         self.settled_as: list[str] = []
+        self.letter_ids: list[str] = []
         self.jobs: list[Job] = []
         self.end: Outcome | Exception = Applied()
         self.project_error: Exception | None = None
@@ -119,6 +120,7 @@ class Rig:
 
     def settled(self, taken: Taken, conclusion: Conclusion, seconds: float) -> None:
         self.settled_as.append(type(conclusion.outcome).__name__.lower())
+        self.letter_ids.append(taken.letter_id)
 
 
 EVENT = {
@@ -146,6 +148,7 @@ async def test_a_broken_event_is_a_letter_at_once_and_published_before_it_is_ack
     await rig.take(b"{")
     assert rig.steps == ["publish dead", "ack", "released"]
     assert rig.published[0][1].headers["failure-reason"] == "invalid-event"
+    assert rig.letter_ids == [rig.published[0][1].headers["letter-id"]], "the index of letters is told which it is"
 
 
 async def test_a_waiting_event_goes_to_the_queue_of_its_step_and_says_how_long_it_has_waited() -> None:

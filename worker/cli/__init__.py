@@ -19,7 +19,7 @@ from worker.config import SettingsError
 from worker.core.errors import WorkerError
 
 COMMANDS = (
-    "run", "check", "status", "pause", "resume", "waiting", "config", "publish", "validate", "plan", "tasks",
+    "run", "check", "status", "pause", "resume", "waiting", "config", "publish", "validate", "plan", "dead", "trace", "tasks",
     "schema", "topology", "sandbox", "demo",
 )  # fmt: skip
 """Each is the module of its name in this package."""

@@ -8,11 +8,13 @@ import msgspec
 
 from worker.core.envelope import Envelope, attribute, has_lone_surrogate, opened
 from worker.core.errors import Invalid
-from worker.core.event import Event
+from worker.core.event import Event, ProjectKind, ProjectRef
 from worker.core.message import Message
 
 LARGEST_PEEK = 1_048_576
 """Bytes of a body that is still parsed when it is known to be no valid event."""
+
+KINDS: tuple[ProjectKind, ...] = ("number", "externalNumber", "id")
 
 LONGEST = 200
 """Characters of a key: a longer one is no key, and is left out rather than cut."""
@@ -35,14 +37,10 @@ def identity(event: Event) -> Identity:
 
 def peek(message: Message) -> Identity:
     """What can be read of the identity of a message that cannot be decoded. Raises nothing."""
-    body = message.body if len(message.body) <= LARGEST_PEEK else b"null"
-    try:
-        envelope = opened(Message(body, message.headers, message.properties))
-    except Invalid:
-        envelope = _headers_only(message)
+    envelope = _peeked(message)
     data = _object(envelope.data)
-    project = _object(data.get("project"))
-    named = next((_key(project[name]) for name in ("number", "externalNumber", "id") if name in project), "")
+    project = _named(data)
+    named = project.value if project is not None else ""
     event_id, kind, source = (_attribute(envelope, name) for name in ("id", "type", "source"))
     return Identity(event_id, kind, source, named, _key(data.get("externalId")))
 
@@ -61,6 +59,25 @@ def labelled(message: Message) -> Identity:
         wrote["project"],
         wrote["external-id"],
     )
+
+
+def project_of(message: Message) -> ProjectRef | None:
+    """How a message names its project, as far as it can be read. Raises nothing."""
+    return _named(_object(_peeked(message).data))
+
+
+def _named(data: Mapping[str, object]) -> ProjectRef | None:
+    given = _object(data.get("project"))
+    refs = (ProjectRef(kind, key) for kind in KINDS if (key := _key(given.get(kind))))
+    return next(refs, None)
+
+
+def _peeked(message: Message) -> Envelope:
+    body = message.body if len(message.body) <= LARGEST_PEEK else b"null"
+    try:
+        return opened(Message(body, message.headers, message.properties))
+    except Invalid:
+        return _headers_only(message)
 
 
 def _headers_only(message: Message) -> Envelope:

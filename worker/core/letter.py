@@ -107,13 +107,13 @@ def waiting(message: Message, failure: Failure, facts: Facts, *, refused: bool =
 def travel(message: Message) -> Travel:
     """How far a message has come, by its headers. Raises nothing."""
     headers = message.headers
-    refused = _count(headers.get("refused-to-create")) > 0
+    refused = count_in(headers.get("refused-to-create")) > 0
     return Travel(
-        first_seen=_time(headers.get("first-seen-at")),
-        attempts=_count(headers.get("attempts")),
-        waited_s=_count(headers.get("waited-s")),
-        failing_rounds=_count(headers.get("failing-rounds")),
-        repair=_count(headers.get("repair-count")),
+        first_seen=time_in(headers.get("first-seen-at")),
+        attempts=count_in(headers.get("attempts")),
+        waited_s=count_in(headers.get("waited-s")),
+        failing_rounds=count_in(headers.get("failing-rounds")),
+        repair=count_in(headers.get("repair-count")),
         rejected=_failure(headers) if refused else None,
     )
 
@@ -194,17 +194,19 @@ def _fitted(name: str, value: str | int) -> str | int:
 
 def _failure(headers: Mapping[str, object]) -> Failure:
     reason = REASONS.get(str(headers.get("failure-reason")), "rejected")
-    status = _count(headers.get("failure-status")) or None
+    status = count_in(headers.get("failure-status")) or None
     texts = (headers.get(name) for name in ("failure-detail", "failure-field", "failure-response"))
     detail, field, response = (text if isinstance(text, str) else "" for text in texts)
     return Failure(reason, detail or "Ditio refused to create the work order", field, status, response)
 
 
-def _count(value: object) -> int:
+def count_in(value: object) -> int:
+    """The number that a header holds; nonsense counts as nothing."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_INTEGER else 0
 
 
-def _time(value: object) -> int | None:
+def time_in(value: object) -> int | None:
+    """The time (microseconds since 1970) that a header holds as `rfc3339` writes it; None for nonsense."""
     if not isinstance(value, str) or not TIME.fullmatch(value):
         return None
     try:

@@ -13,6 +13,8 @@ from worker.ledger import sqlite, sqlite_file
 from worker.ledger.store import (
     Aside,
     Binding,
+    Counted,
+    Indexed,
     LedgerRefused,
     Pause,
     Reader,
@@ -29,6 +31,8 @@ from worker.ports import Clock
 __all__ = [
     "Aside",
     "Binding",
+    "Counted",
+    "Indexed",
     "LedgerRefused",
     "Pause",
     "Reader",

@@ -14,7 +14,7 @@ from worker.core.errors import LedgerError
 from worker.core.harm import WINDOW_S, admitted
 from worker.core.record import merge
 from worker.ledger import retention
-from worker.ledger.store import Aside, Binding, Pause, Run, Unsettled, binding_of, bound, mass_change
+from worker.ledger.store import Aside, Binding, Counted, Indexed, Pause, Run, Unsettled, binding_of, bound, mass_change
 from worker.ports import Clock, Happened, Key, Suspects, WorkOrder
 
 
@@ -39,6 +39,7 @@ class Contents:
     row: set[str] = field(default_factory=set)
     """Messages that used up their notes since anything was last settled."""
     below: dict[Key | str, dict[Key, None]] = field(default_factory=dict)
+    letters: dict[str, Indexed] = field(default_factory=dict)
 
     def put(self, order: WorkOrder) -> None:
         """Stores a work order, and where it lies."""
@@ -207,6 +208,32 @@ class MemoryLedger:
     async def work_orders(self) -> int:
         """How many work orders are known."""
         return len(self._open().orders)
+
+    async def letters(self) -> Sequence[Counted]:
+        """The letters in the index, by reason."""
+        letters = self._open().letters.values()
+        reasons = sorted({each.reason for each in letters})
+        return [
+            Counted(reason, len(times), min(times))
+            for reason in reasons
+            for times in [[each.at for each in letters if each.reason == reason]]
+        ]
+
+    async def letters_written(self, letters: Sequence[Indexed]) -> None:
+        """Adds letters to the index."""
+        index = self._open().letters
+        for each in letters:
+            index.setdefault(each.id, each)
+
+    async def letters_removed(self, ids: Sequence[str]) -> None:
+        """Takes letters out of the index."""
+        for each in ids:
+            self._open().letters.pop(each, None)
+
+    async def letters_are(self, letters: Sequence[Indexed]) -> None:
+        """Makes the index anew."""
+        self._open().letters.clear()
+        await self.letters_written(letters)
 
     async def paused(self) -> Pause | None:
         """The pause in force."""

@@ -11,13 +11,24 @@ from pathlib import Path
 
 from worker.core.caution import Standing
 from worker.core.errors import LedgerError
-from worker.ledger import sqlite_file, sqlite_notes
+from worker.ledger import sqlite_file, sqlite_letters, sqlite_notes
 from worker.ledger import sqlite_guards as guards
 from worker.ledger import sqlite_statements as statements
 from worker.ledger.schema import migrations, pending
 from worker.ledger.sqlite_prune import prune_some
 from worker.ledger.sqlite_thread import SqliteThread
-from worker.ledger.store import Aside, Binding, LedgerRefused, Pause, Run, SchemaBehind, Unsettled, bound
+from worker.ledger.store import (
+    Aside,
+    Binding,
+    Counted,
+    Indexed,
+    LedgerRefused,
+    Pause,
+    Run,
+    SchemaBehind,
+    Unsettled,
+    bound,
+)
 from worker.ports import Clock, Happened, Key, Suspects, WorkOrder
 
 
@@ -147,6 +158,22 @@ class SqliteLedger:
     async def doubts(self) -> int:
         """How many work orders are in doubt, or due."""
         return await self._thread.read(guards.doubts)
+
+    async def letters(self) -> Sequence[Counted]:
+        """The letters in the index, by reason."""
+        return await self._thread.read(sqlite_letters.counted)
+
+    async def letters_written(self, letters: Sequence[Indexed]) -> None:
+        """Adds letters to the index."""
+        await self._thread.write(lambda db: sqlite_letters.wrote(db, letters))
+
+    async def letters_removed(self, ids: Sequence[str]) -> None:
+        """Takes letters out of the index."""
+        await self._thread.write(lambda db: sqlite_letters.removed(db, ids))
+
+    async def letters_are(self, letters: Sequence[Indexed]) -> None:
+        """Makes the index anew."""
+        await self._thread.write(lambda db: sqlite_letters.replaced(db, letters))
 
     async def paused(self) -> Pause | None:
         """The pause in force."""

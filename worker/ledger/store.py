@@ -82,6 +82,22 @@ class Run(msgspec.Struct, frozen=True):
     ended: float | None
 
 
+class Indexed(msgspec.Struct, frozen=True):
+    """A dead letter as the index has it: its id, its reason (or `unknown`), and when it was written (microseconds since 1970)."""
+
+    id: str
+    reason: Reason | Literal["unknown"]
+    at: int
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """How many letters of a reason the index has, and when the oldest of them was written (microseconds since 1970)."""
+
+    reason: Reason | Literal["unknown"]
+    letters: int
+    oldest: int
+
+
 class Reader(Protocol):
     """What may be asked of a ledger while a worker uses it. Every method raises LedgerError when it cannot do its work."""
 
@@ -127,6 +143,10 @@ class Reader(Protocol):
 
     async def doubts(self) -> int:
         """How many work orders are in doubt, or due for the look-up that ends it."""
+        ...
+
+    async def letters(self) -> Sequence[Counted]:
+        """The dead letters that are known to be in their queue, by reason."""
         ...
 
     async def paused(self) -> Pause | None:
@@ -221,6 +241,18 @@ class Store(Ledger, Reader, Protocol):
 
     async def prove(self) -> None:
         """Commits something that says nothing: shows that it can be done, or raises LedgerError."""
+        ...
+
+    async def letters_written(self, letters: Sequence[Indexed]) -> None:
+        """Adds letters to the index; those that it has stay as they are."""
+        ...
+
+    async def letters_removed(self, ids: Sequence[str]) -> None:
+        """Takes letters out of the index."""
+        ...
+
+    async def letters_are(self, letters: Sequence[Indexed]) -> None:
+        """Makes the index anew from what is in the queue."""
         ...
 
     async def prune(self, before: int) -> int:

@@ -16,6 +16,7 @@ import pika
 from pika.channel import Channel as RawChannel
 
 from worker.core.errors import BrokerError
+from worker.rabbit.exact import carry_exactly
 from worker.rabbit.wire import Wire
 
 CONNECT_S = 10.0
@@ -228,6 +229,7 @@ class Connection:
 
 async def connect(access: Access, name: str, on_lost: Callable[[BrokerError], None] = lambda error: None) -> Connection:
     """Connects to the first address that answers. Raises BrokerError with what each of them said, without credentials."""
+    carry_exactly()
     said: list[str] = []
     for parameters in access.parameters(name):
         where = f"{parameters.host}:{parameters.port}{_vhost(parameters.virtual_host)}"

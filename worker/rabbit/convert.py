@@ -21,7 +21,7 @@ def message_of(method: Basic.Deliver, properties: pika.BasicProperties, body: by
     given = {name: getattr(properties, name) for name in PROPERTIES}
     return Message(
         body,
-        {name: plain(value) for name, value in (properties.headers or {}).items()},
+        plain(properties.headers or {}),
         {name: plain(value) for name, value in given.items() if value is not None},
         method.exchange,
         method.routing_key,
@@ -38,7 +38,7 @@ def properties_of(message: Message) -> pika.BasicProperties:
 
 
 def plain(value: Any) -> Any:
-    """A header value without pika's own kinds of integers, which few libraries know."""
+    """A header value without pika's own kinds of integers, which few libraries know, and with names that are texts, also where they are no UTF-8."""
     match value:
         case bool():
             return value
@@ -47,6 +47,9 @@ def plain(value: Any) -> Any:
         case list():
             return [plain(each) for each in value]
         case dict():
-            return {name: plain(each) for name, each in value.items()}
+            return {
+                name if isinstance(name, str) else name.decode(errors="backslashreplace"): plain(each)
+                for name, each in value.items()
+            }
         case _:
             return value
