@@ -3,7 +3,8 @@
     {"id": …, "body": …, "headers": {…}, "properties": {…}}
 
 `body` is {"json": …} where it is JSON on one line (the very bytes, to be read and edited), else {"text": …}, or {"base64": …} where it is
-no UTF-8. What the broker itself adds to headers is left out. Values of headers and properties are as JSON has them; those that it lacks are objects with one member:
+no UTF-8. What the broker itself adds to headers is left out. Values of headers and properties are as JSON has them; those that it lacks
+are objects with one member:
 
     {"float": "1.5"} {"decimal": "1.25"} {"time": "2026-03-15T08:00:00Z"} {"base64": "AP8="} {"table": {…}}
 """

@@ -10,16 +10,31 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from worker.ledger import sqlite
-from worker.ledger.store import Binding, Counted, Indexed, LedgerRefused, Pause, Reader, SchemaBehind, Store, binding_of, bound
+from worker.ledger.store import (
+    Binding,
+    Counted,
+    Ended,
+    Indexed,
+    LedgerRefused,
+    Pause,
+    Reader,
+    Replaying,
+    SchemaBehind,
+    Store,
+    binding_of,
+    bound,
+)
 from worker.ports import Clock
 
 __all__ = [
     "Binding",
     "Counted",
+    "Ended",
     "Indexed",
     "LedgerRefused",
     "Pause",
     "Reader",
+    "Replaying",
     "SchemaBehind",
     "Store",
     "open",

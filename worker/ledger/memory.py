@@ -11,13 +11,14 @@ import msgspec
 from worker.core.errors import LedgerError
 from worker.core.record import merge
 from worker.ledger import retention
-from worker.ledger.store import Binding, Counted, Indexed, Pause, binding_of, bound
+from worker.ledger.store import Binding, Counted, Ended, Indexed, Pause, Replaying, binding_of, bound
 from worker.ports import Clock, Happened, Key, WorkOrder
 
 
 @dataclass
 class Contents:
-    """What outlives the closing of a ledger: handed to the next one, it is there again. `below` holds who lies under whom."""
+    """What outlives the closing of a ledger: handed to the next one, it is there again. `below` holds who lies under whom,
+    `forgotten` counts the lines of history that were removed."""
 
     orders: dict[Key, WorkOrder] = field(default_factory=dict)
     seen: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -27,6 +28,8 @@ class Contents:
     pause: Pause | None = None
     below: dict[Key | str, dict[Key, None]] = field(default_factory=dict)
     letters: dict[str, Indexed] = field(default_factory=dict)
+    replays: dict[str, Replaying] = field(default_factory=dict)
+    forgotten: int = 0
 
     def put(self, order: WorkOrder) -> None:
         """Stores a work order, and where it lies."""
@@ -174,6 +177,34 @@ class MemoryLedger:
         self._open().letters.clear()
         await self.letters_written(letters)
 
+    async def replaying(self) -> Sequence[Replaying]:
+        """The notes of replays, oldest first."""
+        return sorted(self._open().replays.values(), key=lambda each: (each.at, each.letter_id))
+
+    async def replay_begins(self, letters: Sequence[Replaying]) -> None:
+        """Notes what is about to be published."""
+        self._open().replays.update((each.letter_id, each) for each in letters)
+
+    async def replay_ends(self, ids: Sequence[str]) -> None:
+        """Crosses out notes."""
+        for each in ids:
+            self._open().replays.pop(each, None)
+
+    async def newest(self) -> int:
+        """The number of the newest line of history."""
+        contents = self._open()
+        return contents.forgotten + len(contents.history)
+
+    async def ended(self, after: int, limit: int = 10_000) -> Sequence[Ended]:
+        """The lines of history after that number."""
+        contents = self._open()
+        first = max(after - contents.forgotten, 0)
+        lines = contents.history[first : first + limit]
+        return [
+            Ended(contents.forgotten + number, line.source, line.id, line.outcome, line.detail)
+            for number, (_, line) in enumerate(lines, first + 1)
+        ]
+
     async def paused(self) -> Pause | None:
         """The pause in force."""
         return self._open().pause
@@ -195,6 +226,7 @@ class MemoryLedger:
         contents = self._open()
         old = [(key, line) for key, line in contents.history if line.at < before]
         contents.history = [(key, line) for key, line in contents.history if line.at >= before]
+        contents.forgotten += len(old)
         for key, line in old:
             if line.id:
                 contents.kept.setdefault(key, {})[line.source, line.id] = line.time
