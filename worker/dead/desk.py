@@ -15,8 +15,7 @@ import msgspec
 from worker.core.dead_letter import DeadLetter, identity_of, read
 from worker.core.message import Message
 from worker.core.selection import Selection, selected
-from worker.rabbit import Access, Browse, Connection, connect, depth, hold_with_note
-from worker.rabbit.holding import Holding
+from worker.rabbit import Access, Browse, Connection, connect, hold_with_note
 from worker.topology import Topology
 
 LARGEST_LOOK = 200_000
@@ -55,23 +54,7 @@ class Desk:
     def __init__(self, connection: Connection, queue: str, most: int) -> None:
         self._connection = connection
         self._queue = queue
-        self.most = most
-
-    def hold(self, visit: Callable[[int, Message], None], later: Callable[[Message], None]) -> Holding:
-        """All letters for some time, so that some can be taken out one after the other; see worker.rabbit.Holding."""
-        return Holding(self._connection, self._queue, visit, later)
-
-    async def others(self, queue: str, visitor: Callable[[Message], None]) -> None:
-        """Shows every message of another queue to a visitor, from which nobody else may be taking. Raises what `look` does."""
-        browse = Browse(self._connection, queue, lambda _, message: visitor(message))
-        try:
-            await browse.take(self.most)
-        finally:
-            await browse.close()
-
-    async def depth(self, queue: str) -> tuple[int, int]:
-        """How many messages are ready in a queue, and how many consumers it has. Raises BrokerError."""
-        return await depth(self._connection, queue)
+        self._most = most
 
     async def look(self, selection: Selection = Selection(), *, most_bodies: int = MOST_BODIES) -> Look:
         """Looks at all letters, and keeps those that are meant, with their messages up to `most_bodies` bytes (0: none).
@@ -89,7 +72,7 @@ class Desk:
         """
         browse = Browse(self._connection, self._queue, lambda _, message: visitor(read(message), message))
         try:
-            return await browse.take(self.most)
+            return await browse.take(self._most)
         finally:
             await browse.close()
 
@@ -107,11 +90,16 @@ class Desk:
 
         browse = Browse(self._connection, self._queue, visit)
         try:
-            await browse.take(self.most)
+            await browse.take(self._most)
             await browse.remove(chosen)
         finally:
             await browse.close()
         return list(dict.fromkeys(chosen.values()))
+
+    @property
+    def place(self) -> tuple[Connection, str, int]:
+        """Where the letters are: the connection that holds the lock, their queue, and how many are taken at most."""
+        return self._connection, self._queue, self._most
 
 
 class Gathered:

@@ -17,6 +17,7 @@ from worker.core.replay_left import Signs, Verdict, verdict
 from worker.core.replayed import replayed_from
 from worker.dead.desk import Desk
 from worker.ledger import Ended, Replaying
+from worker.rabbit import Browse, depth
 from worker.topology import Topology
 
 AGAIN_S = 0.5
@@ -97,16 +98,20 @@ async def _places(desk: Desk, topology: Topology) -> Places:
     looked = True
     for queue in topology.waits.values():
         looked &= await _looked(desk, queue, visit)
-    ready, consumers = await desk.depth(topology.events)
+    ready, consumers = await depth(desk.place[0], topology.events)
     looked = looked and consumers == 0 and await _looked(desk, topology.events, visit)
     return Places(queued, looked, ready == 0)
 
 
 async def _looked(desk: Desk, queue: str, visit: Callable[[Message], None]) -> bool:
+    connection, _, most = desk.place
+    browse = Browse(connection, queue, lambda _, message: visit(message))
     try:
-        await desk.others(queue, visit)
+        await browse.take(most)
     except BrokerError:  # too many, or no such queue: then it is not known what is there
         return False
+    finally:
+        await browse.close()
     return True
 
 

@@ -67,9 +67,10 @@ class Held:
 async def held(desk: Desk, wanted: Sequence[Chosen], following: Following) -> AsyncIterator[Held]:
     """All letters, held for as long as the block lasts; those that are wanted can be read and taken out. Raises BrokerError."""
     hand = Held(wanted, following)
-    holding = desk.hold(hand.visit, following.came)
+    connection, queue, most = desk.place
+    holding = Holding(connection, queue, hand.visit, following.came)
     try:
-        await holding.take(desk.most)
+        await holding.take(most)
         hand.holding = holding
         yield hand
     finally:
