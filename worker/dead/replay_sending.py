@@ -14,7 +14,7 @@ from worker.core.message import Message
 from worker.core.replay_order import Chosen
 from worker.core.replay_repair import Repair, repaired
 from worker.core.replayed import Run, replayed
-from worker.dead.desk import HEADERS_BYTES, Desk
+from worker.dead.desk import Desk
 from worker.dead.replay_following import Following
 from worker.dead.replay_left import Notes
 from worker.ledger import Replaying
@@ -23,6 +23,9 @@ from worker.rabbit.holding import Holding
 
 MOST_HELD = 64 * 1_048_576
 """Bytes of messages that are held here at once."""
+
+HEADERS_BYTES = 3_000
+"""What a message takes besides its body, roughly."""
 
 
 class Held:
