@@ -166,6 +166,17 @@ def test_a_letter_that_has_come_back_as_another_is_a_copy_if_both_are_of_one_eve
     assert {each.id for each in choice.chosen} == {f"{number:032x}" for number in (2, 8, 9)}
 
 
+def test_of_two_letters_that_were_replayed_from_the_same_one_the_older_is_a_copy() -> None:
+    # Given
+    first, second = dead(replayed(numbered(1), RUN), 8), dead(replayed(numbered(1), Run("run-2", "x", 0)), 9)
+    edited = msgspec.structs.replace(second, headers={**second.headers, "letter-id": "a" * 32, "repair-count": 1})
+    # When
+    choice = chosen_of(first, second, edited)
+    # Then
+    assert choice.copies == [f"{8:032x}"]
+    assert {each.id for each in choice.chosen} == {f"{9:032x}", "a" * 32}
+
+
 def test_what_may_have_been_sent_out_is_left() -> None:
     choice = without(chosen_of(numbered(1), numbered(2)), frozenset({f"{1:032x}"}))
     assert ([each.id for each in choice.chosen], [each.why for each in choice.left]) == ([f"{2:032x}"], [UNSURE])
@@ -174,15 +185,12 @@ def test_what_may_have_been_sent_out_is_left() -> None:
 @pytest.mark.parametrize(
     ("signs", "expected"),
     [
-        (Signs(True, False, False, False, 0), "copy"),
-        (Signs(None, False, True, False, 0), "copy"),
-        (Signs(None, False, False, True, 0), "copy"),
-        (Signs(False, True, False, True, 9_999), "copy"),
-        (Signs(False, True, False, False, 5), "letter"),
-        (Signs(False, True, False, False, 4.9), "unsure"),
-        (Signs(None, True, False, False, 599), "unsure"),
-        (Signs(None, True, False, False, 600), "letter"),
-        (Signs(None, False, False, False, 99_999), "unsure"),
+        (Signs(True, True, False, False, 0), "copy"),
+        (Signs(False, True, True, False, 0), "copy"),
+        (Signs(False, True, False, True, 0), "copy"),
+        (Signs(False, False, False, False, 5), "letter"),
+        (Signs(False, False, False, False, 4.9), "unsure"),
+        (Signs(False, True, False, False, 99_999), "unsure"),
     ],
 )
 def test_a_letter_with_a_note_is_a_copy_by_any_sign_and_a_letter_only_where_nothing_can_hide(

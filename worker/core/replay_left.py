@@ -13,30 +13,30 @@ import msgspec
 Verdict: TypeAlias = Literal["copy", "letter", "unsure"]
 
 GRACE_S = 5.0
-"""Seconds in which the broker may still read what a process sent that is no more."""
-
-HIDDEN_S = 600.0
-"""Seconds after which a message is in no worker's hands any more: nothing is held longer than 5 minutes."""
+"""Seconds in which the broker may still read what a process sent that is no more, and a worker settles what it has in hand."""
 
 
 class Signs(msgspec.Struct, frozen=True):
     """What is known of a letter with a note, looked at in this order: queues, dead letters, history.
 
-    `queued`: it was seen in the queue of the events or a wait queue (None: not all of them could be looked through, because a worker
-    takes from them). `idle`: the queue of the events is empty. `returned`: a letter is there that was replayed from it. `settled`: the
-    history has an end of its event after the note. `age` is the note's, in seconds.
+    `queued`: it was seen in a wait queue or in that of the events; `hidden`: there are events that could not be looked at, because a
+    worker takes them. `returned`: a letter is there that was replayed from it. `settled`: the history has an end of its event after
+    the note. `age` is the note's, in seconds.
     """
 
-    queued: bool | None
-    idle: bool
+    queued: bool
+    hidden: bool
     returned: bool
     settled: bool
     age: float
 
 
 def verdict(signs: Signs) -> Verdict:
-    """Whether the letter is a copy, which may go; a letter like others; or not to be told yet, which leaves it where it is."""
+    """Whether the letter is a copy, which may go; a letter like others; or not to be told yet, which leaves it where it is.
+
+    A worker may have an event in hand for longer than is waited here. Then its letter goes out once more, which is harmless: both are
+    one event, and should both come back, one of the two is a copy of the other.
+    """
     if signs.returned or signs.settled or signs.queued:
         return "copy"
-    looked = signs.queued is False and signs.age >= GRACE_S
-    return "letter" if looked or (signs.idle and signs.age >= HIDDEN_S) else "unsure"
+    return "unsure" if signs.hidden or signs.age < GRACE_S else "letter"

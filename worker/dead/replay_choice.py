@@ -64,14 +64,18 @@ class Chooser:
         self._run = run
         self._chosen: dict[str, Chosen] = {}
         self._left: dict[str, Left] = {}
-        self._came_back: set[tuple[str, str, str]] = set()
+        self._came_back: dict[tuple[str, str, str], dict[int, str]] = {}
+        self._doubled: set[str] = set()
         self._total = 0
 
     def visit(self, letter: DeadLetter, message: Message) -> None:
         """Sees a letter."""
         self._total += 1
         if origin := replayed_from(message):
-            self._came_back.add((origin, letter.identity.source, letter.identity.id))
+            newest = self._came_back.setdefault((origin, letter.identity.source, letter.identity.id), {})
+            if other := newest.get(letter.repair):
+                self._doubled.add(other)
+            newest[letter.repair] = letter.id
         if not selected(self._asked.selection, letter, message):
             return
         if letter.replays >= self._asked.max_replays:
@@ -83,13 +87,15 @@ class Chooser:
             self._left[letter.id] = Left(letter.id, f"is still invalid: {error}", error.field)
 
     def choice(self) -> Choice:
-        """What was chosen. A letter that another one of the same event was replayed from has come back as that one: it is only a copy."""
+        """What was chosen. A letter that another one of the same event was replayed from has come back as that one, and is only a copy; so
+        is the older one of two that were replayed from the same letter."""
         copies = [each.id for each in self._chosen.values() if self._is_copy(each)]
         chosen = in_order(each for each in self._chosen.values() if not self._is_copy(each))
         return Choice(chosen, list(self._left.values()), copies, self._total)
 
     def _is_copy(self, each: Chosen) -> bool:
-        return bool(each.identity.id) and (each.id, each.identity.source, each.identity.id) in self._came_back
+        event = each.identity.source, each.identity.id
+        return each.id in self._doubled or (bool(each.identity.id) and (each.id, *event) in self._came_back)
 
     def _read(self, letter: DeadLetter, message: Message) -> Chosen:
         """Raises BadEvent where a repaired event is none; what is not repaired goes as it is."""

@@ -58,11 +58,10 @@ async def settle(desk: Desk, notes: Notes, topology: Topology, patience_s: float
 
 
 class Places(msgspec.Struct, frozen=True):
-    """Where messages of replays were seen, as (letter, replay). `looked`: nothing can have been overseen; `idle`: no event is ready."""
+    """What was seen of replays in the queues, as (letter, replay). `hidden`: there is something that was not looked at."""
 
     queued: AbstractSet[tuple[str, str]]
-    looked: bool
-    idle: bool
+    hidden: bool
 
 
 async def tidy(desk: Desk, notes: Notes, topology: Topology) -> Tidied:
@@ -79,9 +78,8 @@ async def tidy(desk: Desk, notes: Notes, topology: Topology) -> Tidied:
     found: dict[str, Verdict] = {}
     for letter_id in there:
         pair = (letter_id, noted[letter_id].replay_id)
-        queued = True if pair in places.queued else False if places.looked else None
         age = notes.now() - noted[letter_id].at
-        found[letter_id] = verdict(Signs(queued, places.idle, pair in returned, letter_id in settled, age))
+        found[letter_id] = verdict(Signs(pair in places.queued, places.hidden, pair in returned, letter_id in settled, age))
     removed = await desk.remove({letter_id for letter_id, each in found.items() if each == "copy"})
     await notes.letters_removed(removed)
     await notes.replay_ends([letter_id for letter_id in noted if found.get(letter_id) != "unsure"])
@@ -99,8 +97,9 @@ async def _places(desk: Desk, topology: Topology) -> Places:
     for queue in topology.waits.values():
         looked &= await _looked(desk, queue, visit)
     ready, consumers = await depth(desk.place[0], topology.events)
-    looked = looked and consumers == 0 and await _looked(desk, topology.events, visit)
-    return Places(queued, looked, ready == 0)
+    if ready:
+        looked = consumers == 0 and await _looked(desk, topology.events, visit) and looked
+    return Places(queued, not looked)
 
 
 async def _looked(desk: Desk, queue: str, visit: Callable[[Message], None]) -> bool:
