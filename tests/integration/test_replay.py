@@ -31,6 +31,7 @@ from worker.dead.replay_sending import Held, Sender
 from worker.ledger import Replaying
 from worker.ledger.memory import Contents, MemoryLedger
 from worker.rabbit import LockHeld, Publisher
+from worker.rabbit.holding import Holding
 from worker.topology import Topology
 
 RUN = Run("run-1", "ole@laptop", 1_773_565_200_000_000)
@@ -187,13 +188,13 @@ async def test_the_letters_are_given_back_and_taken_anew_while_the_lock_is_held(
     # Given takings that end at once
     monkeypatch.setattr(replays, "HOLD_S", 0.2)
     takings: list[int] = []
-    take = sending.Holding.take
+    take = Holding.take
 
-    async def counted(holding: sending.Holding, most: int) -> int:
+    async def counted(holding: Holding, most: int) -> int:
         takings.append(await take(holding, most))
         return takings[-1]
 
-    monkeypatch.setattr(sending.Holding, "take", counted)
+    monkeypatch.setattr(Holding, "take", counted)
     told: list[Progress] = []
     async with bench(any_vhost) as at:
         chosen = await at.chosen()

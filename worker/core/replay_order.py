@@ -16,12 +16,14 @@ RAMP_S = 10.0
 
 
 class Chosen(msgspec.Struct, frozen=True, gc=False):
-    """A letter that is to be replayed. `stamp` is None where its event cannot be decoded; `failed_at` in microseconds since 1970."""
+    """A letter that is to be replayed. `stamp` is None where its event cannot be decoded; `failed_at` in microseconds since 1970,
+    `size` the bytes of the body."""
 
     id: str
     identity: Identity
     stamp: Stamp | None = None
     failed_at: int = 0
+    size: int = 0
 
 
 def in_order(chosen: Iterable[Chosen]) -> list[Chosen]:

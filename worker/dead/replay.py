@@ -13,7 +13,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice
 
 import msgspec
 
@@ -22,7 +21,7 @@ from worker.core.replay_order import Chosen, allowed
 from worker.dead.desk import Desk
 from worker.dead.replay_following import Back, End, Following
 from worker.dead.replay_left import FINAL
-from worker.dead.replay_sending import Held, Sender, held
+from worker.dead.replay_sending import Held, Sender, held, together
 
 HOLD_S = 45.0
 """Seconds for which the letters are held; then they are given back and taken anew."""
@@ -140,9 +139,9 @@ class Replay:
         """Sends letters, at the rate."""
         left, pace = deque(letters), Pace(self._terms.rate)
         while left:
-            wanted = list(islice(left, self._chunk()))
+            wanted = together(left, self._chunk())
             async with held(self._desk, wanted, self._following) as hand:
-                gone = {each.id for each in wanted if each.id not in hand.messages and each.id not in hand.beyond}
+                gone = {each.id for each in wanted if each.id not in hand.messages}
                 self._gone += gone
                 done = gone | await self._some([each for each in wanted if each.id in hand.messages], hand, pace)
             left = deque(each for each in left if each.id not in done)

@@ -105,10 +105,10 @@ class Chooser:
             repair += 1
         event = self._event(message)
         if event is None:
-            return Chosen(letter.id, letter.identity, None, letter.failed_at or 0)
+            return Chosen(letter.id, letter.identity, None, letter.failed_at or 0, letter.size)
         stamp = event.stamp(letter.first_seen or 0, repair=repair, order_by=self._reading.order_by)
         identity = peek(original(message)) if self._asked.repairs else letter.identity
-        return Chosen(letter.id, identity, stamp, letter.failed_at or 0)
+        return Chosen(letter.id, identity, stamp, letter.failed_at or 0, letter.size)
 
     def _event(self, message: Message) -> Event | None:
         try:

@@ -6,8 +6,9 @@ hold all ─► note ─► publish, confirmed ─► acknowledge ─► cross o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from itertools import islice
 
 from worker.core.dead_letter import identity_of
 from worker.core.message import Message
@@ -28,19 +29,26 @@ HEADERS_BYTES = 3_000
 """What a message takes besides its body, roughly."""
 
 
-class Held:
-    """Some letters in hand, while all are held: their messages, and the right to take them out.
+def together(letters: Iterable[Chosen], most: int) -> list[Chosen]:
+    """The first letters of an order that can be in hand at once: at least one, up to so many, and to MOST_HELD bytes."""
+    taken: list[Chosen] = []
+    room = MOST_HELD
+    for each in islice(letters, most):
+        room -= each.size + HEADERS_BYTES
+        if taken and room < 0:
+            break
+        taken.append(each)
+    return taken
 
-    `beyond` are those that there was no room for.
-    """
+
+class Held:
+    """Some letters in hand, while all are held: their messages, and the right to take them out."""
 
     def __init__(self, wanted: Sequence[Chosen], following: Following) -> None:
         self._wanted = {each.id for each in wanted}
         self._following = following
         self._places: dict[str, list[int]] = {}
-        self._room = MOST_HELD
         self.messages: dict[str, Message] = {}
-        self.beyond: set[str] = set()
         self.holding: Holding | None = None
 
     def visit(self, place: int, message: Message) -> None:
@@ -49,13 +57,7 @@ class Held:
         letter_id = identity_of(message)
         if letter_id not in self._wanted:
             return
-        size = len(message.body) + HEADERS_BYTES
-        if letter_id not in self.messages and size > self._room and self.messages:
-            self.beyond.add(letter_id)
-            return
-        if letter_id not in self.messages:
-            self._room -= size
-            self.messages[letter_id] = message
+        self.messages.setdefault(letter_id, message)
         self._places.setdefault(letter_id, []).append(place)
 
     async def remove(self, ids: Sequence[str]) -> None:
