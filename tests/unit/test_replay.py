@@ -287,6 +287,14 @@ def test_what_cannot_be_repaired_is_left_and_named(body: bytes) -> None:
     assert choice.left[0].why.startswith("is still invalid: ")
 
 
+def test_a_repair_does_not_decide_which_of_two_values_was_meant() -> None:
+    body = event("updated", "WO-1", name="x").body.replace(b'"name": "x"', b'"name": "x", "name": "y"')
+    choice = chosen_of(dead(Message(body)), asked=Asked(repairs=(repair("data.price=5"),)))
+    assert [each.why for each in choice.left] == [
+        "is still invalid: a name is given twice: which of the two is meant only its sender knows"
+    ]
+
+
 def test_what_a_repair_leaves_invalid_is_left_with_the_field() -> None:
     bad, good = dead(event("updated", "WO-1", price="abc"), 1), dead(event("updated", "WO-2", price="abc", unit=5), 2)
     choice = chosen_of(bad, good, asked=Asked(repairs=(repair("data.price=5"),)))
