@@ -7,7 +7,7 @@ from importlib import import_module
 
 from worker.cli.terminal import Command
 
-SUBCOMMANDS = ("list", "show", "plan", "discard", "export", "import")
+SUBCOMMANDS = ("list", "show", "plan", "replay", "discard", "export", "import")
 """Each is the module `dead_…` in this package."""
 
 DESCRIPTION = """Looks after the queue of the dead letters, WORKER_QUEUE_PREFIX.dead. The queue is the truth: each command takes all of it for a

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from worker.cli.replay_left import tidied
 from worker.cli.terminal import Terminal
 from worker.config import Settings
 from worker.core.dead_letter import DeadLetter
@@ -34,13 +35,17 @@ EACH_SHAPE = """"id": …, "died": …, "reason": …, "field": …, "detail": �
 
 @asynccontextmanager
 async def desk(settings: Settings, doing: str, most: int) -> AsyncIterator[Desk]:
-    """The dead letters of these settings, while the lock is held. Raises LockHeld or BrokerError."""
+    """The dead letters of these settings, while the lock is held; copies that an interrupted replay left are gone first.
+
+    Raises LockHeld or BrokerError.
+    """
     from worker.dead import opened  # noqa: PLC0415
     from worker.rabbit import TooMany  # noqa: PLC0415
     from worker.wiring import broker_access, topology_of  # noqa: PLC0415
 
     try:
         async with opened(broker_access(settings), topology_of(settings), doing, most=most) as at:
+            await tidied(at, settings)
             yield at
     except TooMany as error:
         raise BrokerError(f"{error}: --most {error.ready} does, with about 2 kB each here and at the broker") from error

@@ -32,6 +32,7 @@ NEEDS: Mapping[str, frozenset[Group]] = MappingProxyType(
         "dead list": frozenset({"broker", "queues", "events", "ledger"}),
         "dead show": frozenset({"broker", "queues", "events", "ledger", "ditio"}),
         "dead plan": frozenset({"broker", "queues", "events", "ledger", "ditio", "work"}),
+        "dead replay": frozenset({"broker", "queues", "events", "ledger"}),
         "dead discard": frozenset({"broker", "queues", "events", "ledger"}),
         "dead export": frozenset({"broker", "queues"}),
         "dead import": frozenset({"broker", "queues", "events"}),

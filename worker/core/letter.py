@@ -50,12 +50,14 @@ FAILURE_HEADERS = frozenset(
 TRAVEL_HEADERS = frozenset({"attempts", "waited-s", "failing-rounds", "first-seen-at", "letter-id", "refused-to-create"})
 IDENTITY_HEADERS = frozenset({"event-id", "event-type", "event-source", "project", "external-id", "worker-version"})
 ADDED = FAILURE_HEADERS | TRAVEL_HEADERS | IDENTITY_HEADERS
-"""What each round writes anew. Headers of a replay (`replay-count`, `replay-id`, `replayed-by`) are kept as they came."""
+"""What each round writes anew. Headers of a replay (`replay-count`, `replay-id`, `replayed-by`, `replayed-from`) are kept as they came."""
 
 DROPPED = "dropped-headers"
 """Names the headers that gave way in any round, so that the last one can still say so."""
 
-KEPT = frozenset({DROPPED, "replay-count", "replay-id", "replayed-by", "original-exchange", "original-routing-key"})
+KEPT = frozenset(
+    {DROPPED, "replay-count", "replay-id", "replayed-by", "replayed-from", "original-exchange", "original-routing-key"}
+)
 """Headers of earlier rounds that are not dropped for size."""
 
 

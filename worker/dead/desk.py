@@ -102,6 +102,11 @@ class Desk:
             await browse.close()
         return list(dict.fromkeys(chosen.values()))
 
+    @property
+    def place(self) -> tuple[Connection, str, int]:
+        """Where the letters are: the connection that holds the lock, their queue, and how many are taken at most."""
+        return self._connection, self._queue, self._most
+
 
 class Gathered:
     """What a look keeps while the letters come by."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 
 import msgspec
@@ -14,64 +13,24 @@ from worker.core.errors import LedgerError
 from worker.core.harm import WINDOW_S, admitted
 from worker.core.record import merge
 from worker.ledger import retention
-from worker.ledger.store import Aside, Binding, Counted, Indexed, Pause, Run, Unsettled, binding_of, bound, mass_change
+from worker.ledger.memory_contents import Contents
+from worker.ledger.store import (
+    Aside,
+    Binding,
+    Counted,
+    Ended,
+    Indexed,
+    Pause,
+    Replaying,
+    Run,
+    Unsettled,
+    binding_of,
+    bound,
+    mass_change,
+)
 from worker.ports import Clock, Happened, Key, Suspects, WorkOrder
 
-
-@dataclass
-class Contents:
-    """What outlives the closing of a ledger: handed to the next one, it is there again. `below` holds who lies under whom."""
-
-    orders: dict[Key, WorkOrder] = field(default_factory=dict)
-    seen: dict[tuple[str, str], int] = field(default_factory=dict)
-    kept: dict[Key, dict[tuple[str, str], str]] = field(default_factory=dict)
-    history: list[tuple[Key, Happened]] = field(default_factory=list)
-    binding: Binding | None = None
-    pause: Pause | None = None
-    harms: dict[str, float] = field(default_factory=dict)
-    asides: dict[tuple[str, str], Aside] = field(default_factory=dict)
-    runs: list[Run] = field(default_factory=list)
-    restored: bool = False
-    resumed: float = 0.0
-    notes: dict[str, set[str]] = field(default_factory=dict)
-    condemned: set[str] = field(default_factory=set)
-    in_order: bool = False
-    row: set[str] = field(default_factory=set)
-    """Messages that used up their notes since anything was last settled."""
-    below: dict[Key | str, dict[Key, None]] = field(default_factory=dict)
-    letters: dict[str, Indexed] = field(default_factory=dict)
-
-    def put(self, order: WorkOrder) -> None:
-        """Stores a work order, and where it lies."""
-        if (before := self.orders.get(order.key)) is not None:
-            for above in _above(before):
-                self.below[above].pop(order.key, None)
-        self.orders[order.key] = order
-        for above in _above(order):
-            self.below.setdefault(above, {})[order.key] = None
-
-    def lies_under(self, order: WorkOrder) -> bool:
-        """Whether any work order lies under this one."""
-        return bool(self.below.get(order.key)) or (order.task_id is not None and bool(self.below.get(order.task_id)))
-
-    def concerned(self, before: WorkOrder, after: WorkOrder) -> Sequence[Key]:
-        """Those above and below for whom something follows from a change of place or of the task's id."""
-        keys: list[Key] = []
-        if (before.parent, before.parent_id) != (after.parent, after.parent_id):
-            for order in (before, after):
-                if order.parent is not None:
-                    keys.append(Key(order.key.project_id, order.parent))
-                elif order.parent_id is not None:
-                    keys += [key for key in sorted(self.orders) if self.orders[key].task_id == order.parent_id]
-        if after.task_id not in (None, before.task_id):
-            keys += [key for key in self.below.get(after.key, ()) if self.orders[key].parent_id != after.task_id]
-        return keys
-
-
-def _above(order: WorkOrder) -> list[Key | str]:
-    """What a work order lies under: a work order by its name, a task by its id."""
-    named = [Key(order.key.project_id, order.parent)] if order.parent is not None else []
-    return [*named, *([order.parent_id] if order.parent_id is not None else [])]
+__all__ = ["Contents", "MemoryLedger"]
 
 
 class MemoryLedger:
@@ -235,6 +194,34 @@ class MemoryLedger:
         self._open().letters.clear()
         await self.letters_written(letters)
 
+    async def replaying(self) -> Sequence[Replaying]:
+        """The notes of replays, oldest first."""
+        return sorted(self._open().replays.values(), key=lambda each: (each.at, each.letter_id))
+
+    async def replay_begins(self, letters: Sequence[Replaying]) -> None:
+        """Notes what is about to be published."""
+        self._open().replays.update((each.letter_id, each) for each in letters)
+
+    async def replay_ends(self, ids: Sequence[str]) -> None:
+        """Crosses out notes."""
+        for each in ids:
+            self._open().replays.pop(each, None)
+
+    async def newest(self) -> int:
+        """The number of the newest line of history."""
+        contents = self._open()
+        return contents.forgotten + len(contents.history)
+
+    async def ended(self, after: int, limit: int = 10_000) -> Sequence[Ended]:
+        """The lines of history after that number."""
+        contents = self._open()
+        first = max(after - contents.forgotten, 0)
+        lines = contents.history[first : first + limit]
+        return [
+            Ended(contents.forgotten + number, line.source, line.id, line.outcome, line.detail)
+            for number, (_, line) in enumerate(lines, first + 1)
+        ]
+
     async def paused(self) -> Pause | None:
         """The pause in force."""
         return self._open().pause
@@ -351,6 +338,7 @@ class MemoryLedger:
         contents = self._open()
         old = [(key, line) for key, line in contents.history if line.at < before]
         contents.history = [(key, line) for key, line in contents.history if line.at >= before]
+        contents.forgotten += len(old)
         for key, line in old:
             if line.id:
                 contents.kept.setdefault(key, {})[line.source, line.id] = line.time

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from worker.core.caution import Standing
 from worker.core.errors import LedgerError
-from worker.ledger import sqlite_file, sqlite_letters, sqlite_notes
+from worker.ledger import sqlite_file, sqlite_letters, sqlite_notes, sqlite_replays
 from worker.ledger import sqlite_guards as guards
 from worker.ledger import sqlite_statements as statements
 from worker.ledger.schema import migrations, pending
@@ -21,9 +21,11 @@ from worker.ledger.store import (
     Aside,
     Binding,
     Counted,
+    Ended,
     Indexed,
     LedgerRefused,
     Pause,
+    Replaying,
     Run,
     SchemaBehind,
     Unsettled,
@@ -174,6 +176,26 @@ class SqliteLedger:
     async def letters_are(self, letters: Sequence[Indexed]) -> None:
         """Makes the index anew."""
         await self._thread.write(lambda db: sqlite_letters.replaced(db, letters))
+
+    async def replaying(self) -> Sequence[Replaying]:
+        """The notes of replays, oldest first."""
+        return await self._thread.read(sqlite_replays.noted)
+
+    async def replay_begins(self, letters: Sequence[Replaying]) -> None:
+        """Notes what is about to be published."""
+        await self._thread.write(lambda db: sqlite_replays.began(db, letters))
+
+    async def replay_ends(self, ids: Sequence[str]) -> None:
+        """Crosses out notes."""
+        await self._thread.write(lambda db: sqlite_replays.over(db, ids))
+
+    async def newest(self) -> int:
+        """The number of the newest line of history."""
+        return await self._thread.read(sqlite_replays.newest)
+
+    async def ended(self, after: int, limit: int = 10_000) -> Sequence[Ended]:
+        """The lines of history after that number."""
+        return await self._thread.read(lambda db: sqlite_replays.ended(db, after, limit))
 
     async def paused(self) -> Pause | None:
         """The pause in force."""

@@ -98,6 +98,30 @@ class Counted(msgspec.Struct, frozen=True):
     oldest: int
 
 
+class Replaying(msgspec.Struct, frozen=True):
+    """That a replay is about to publish a dead letter: the letter, the replay, the event, and when (seconds since 1970).
+
+    `after` is the number of a line of history that was there before: what later lines say of the event may come of this replay.
+    """
+
+    letter_id: str
+    replay_id: str
+    source: str
+    event_id: str
+    after: int
+    at: float
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A line of history, by its number: what became of an event."""
+
+    number: int
+    source: str
+    event_id: str
+    outcome: str
+    detail: str = ""
+
+
 class Reader(Protocol):
     """What may be asked of a ledger while a worker uses it. Every method raises LedgerError when it cannot do its work."""
 
@@ -147,6 +171,18 @@ class Reader(Protocol):
 
     async def letters(self) -> Sequence[Counted]:
         """The dead letters that are known to be in their queue, by reason."""
+        ...
+
+    async def replaying(self) -> Sequence[Replaying]:
+        """The letters that a replay has noted and not yet crossed out, the oldest note first."""
+        ...
+
+    async def newest(self) -> int:
+        """The number of the newest line of history (0: there is none). Numbers grow, unless everything was pruned."""
+        ...
+
+    async def ended(self, after: int, limit: int = 10_000) -> Sequence[Ended]:
+        """The first `limit` lines of history after that number, in the order in which they were committed."""
         ...
 
     async def paused(self) -> Pause | None:
@@ -253,6 +289,14 @@ class Store(Ledger, Reader, Protocol):
 
     async def letters_are(self, letters: Sequence[Indexed]) -> None:
         """Makes the index anew from what is in the queue."""
+        ...
+
+    async def replay_begins(self, letters: Sequence[Replaying]) -> None:
+        """Notes that these letters are about to be published; a letter that has a note gets this one."""
+        ...
+
+    async def replay_ends(self, ids: Sequence[str]) -> None:
+        """Crosses out the notes of letters that were taken out, or turned out not to have been published."""
         ...
 
     async def prune(self, before: int) -> int:
