@@ -26,6 +26,7 @@ from tests.support.erp import Erp, wrong
 from tests.support.process import WorkerProcess, settings
 from tests.support.proxy import CutAfter, Fault, HalfClose, Latency, Pass, Proxy, Reset, Stall, proxy_to, through
 from tests.support.publishing import TIME, event, publisher
+from tests.support.secret import leaks
 from tests.support.waiting import eventually
 from worker import ledger
 from worker.clock import WallClock
@@ -219,6 +220,7 @@ async def survives(
     letters = [message.body for message in ground.vhost.messages("workorders.dead")]
     assert set(letters) == {message.body for message in erp.broken}
     assert "Traceback" not in worker.log()
+    assert leaks(worker.log()) == []
     return chaos.toll
 
 
