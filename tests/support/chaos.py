@@ -69,7 +69,7 @@ class Ground:
     """Where it happens: a vhost, and the AMQP address of every node that has it."""
 
     vhost: Vhost
-    nodes: Sequence[str]
+    nodes: Sequence[str] = field(repr=False)
     cluster: Cluster | None = None
 
 
@@ -215,7 +215,8 @@ async def survives(
     _report(chaos.toll, erp, ditio, settled_s)
     # And nothing is left, nothing doubled, every field is right
     assert ground.vhost.depth(*QUEUES) == 0
-    assert wrong(erp.holds(), ditio.sandbox.state) == {}
+    differences = wrong(erp.holds(), ditio.sandbox.state)
+    assert not differences, "\n".join((str(differences), *_requests_for({key for key, _ in differences}, ditio)))
     # And the letters are those that the ERP deserved
     letters = [message.body for message in ground.vhost.messages("workorders.dead")]
     assert set(letters) == {message.body for message in erp.broken}
@@ -289,6 +290,17 @@ def _keys(path: Path) -> list[Key]:
     """The work orders that the ledger knows."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
         return [Key(*row) for row in db.execute("SELECT project_id, external_id FROM work_orders")]
+
+
+def _requests_for(orders: set[tuple[str, str]], ditio: Server) -> list[str]:
+    """The writes that Ditio saw for some work orders."""
+    names = {external_id for _, external_id in orders}
+    ids = {task["id"]: task["externalId"] for task in ditio.sandbox.state.tasks.values() if task["externalId"] in names}
+    return [
+        f"{line['at']:.3f} {ids.get(line['path'].rpartition('/')[2], '')} {line}"
+        for line in ditio.sandbox.log
+        if "body" in line and any(each in line["path"] or each in str(line["body"]) for each in (*ids, *ids.values()))
+    ]
 
 
 def _report(toll: Toll, erp: Erp, ditio: Server, settled_s: float) -> None:
