@@ -33,6 +33,7 @@ from worker.clock import WallClock
 from worker.core.errors import BrokerError
 from worker.core.message import Message
 from worker.ports import Key
+from worker.rabbit import Publisher
 from worker.sandbox import Server
 
 QUEUES = ("workorders.events", "workorders.wait.1s", "workorders.wait.2s")
@@ -152,20 +153,19 @@ class Chaos:
             await asyncio.to_thread(leader.start)
             await asyncio.sleep(max(0.0, LEADER_LOST_EVERY_S - (time.monotonic() - began)))
 
-    async def publish(self, ground: Ground, erp: Erp) -> None:
+    async def publish(self, to: Publisher, erp: Erp) -> None:
         """The ERP publishes all the time, and again what the broker did not confirm."""
         messages = erp.published()
         share = -(-len(messages) // max(1, int(self._seconds / PIECE_S)))
-        async with publisher(",".join(ground.nodes)) as to:
 
-            async def confirmed(message: Message) -> None:
-                while True:
-                    with suppress(BrokerError):
-                        return await to.publish_to("workorders", "a", message)
-                    await asyncio.sleep(0.2)
+        async def confirmed(message: Message) -> None:
+            while True:
+                with suppress(BrokerError):
+                    return await to.publish_to("workorders", "a", message)
+                await asyncio.sleep(0.2)
 
-            for place in range(0, len(messages), share):
-                await asyncio.gather(*(confirmed(message) for message in messages[place : place + share]), asyncio.sleep(PIECE_S))
+        for place in range(0, len(messages), share):
+            await asyncio.gather(*(confirmed(message) for message in messages[place : place + share]), asyncio.sleep(PIECE_S))
 
 
 async def survives(
@@ -190,12 +190,13 @@ async def survives(
     async with AsyncExitStack() as stack:
         amqp = [await stack.enter_async_context(proxy_to(node)) for node in ground.nodes]
         http = await stack.enter_async_context(proxy_to(ditio.url))
+        to = await stack.enter_async_context(publisher(",".join(ground.nodes)))
         worker = _worker(ground, ditio, folder, amqp, http)
         stack.callback(worker.kill)
         # When
         chaos = Chaos(chance, seconds, kill_every_s)
         parts: Sequence[Callable[[], Awaitable[None]]] = (
-            lambda: chaos.publish(ground, erp),
+            lambda: chaos.publish(to, erp),
             lambda: chaos.kill(worker),
             lambda: chaos.cut("AMQP", amqp),
             lambda: chaos.cut("HTTP", [http]),
