@@ -114,8 +114,9 @@ class Reconciler:
         if round.idle:
             return
         known = round.task_id
-        # What the worker has sent itself to a task that it knows may be newer than a listing.
-        if not await self._calls.look_up(round, recent=known is None and round.doubt is Doubt.NONE) and known is not None:
+        # A listing may be older than what the worker itself has written since to a task that it knows.
+        recent = known is None and round.doubt is Doubt.NONE
+        if not await self._calls.look_up(round, recent=recent) and known is not None:
             task = await self._ditio.task_by_id(known)
             if task is not None and round.is_of(task):
                 round.adopt(task)

@@ -50,14 +50,16 @@ class Rig:
             identity = {"companyId": "c", "projectId": f"{number % PROJECTS:024x}", "externalId": external_id}
             self.state.put({**defaults(), **values, **identity, "id": f"{number + 1_000_000:024x}"})
 
-    async def publish(self, external_ids: Sequence[str], second: int = 1, **values: Value) -> list[str]:
+    async def publish(
+        self, external_ids: Sequence[str], second: int = 1, kind: EventType = EventType.UPDATED, **values: Value
+    ) -> list[str]:
         """One event for each; the names of their outcomes."""
         limit = asyncio.Semaphore(IN_FLIGHT)
 
         async def one(number: int, external_id: str) -> str:
             ref = ProjectRef("number", f"P-{number % PROJECTS}")
             moment = Instant(1_700_000_000 + second)
-            event = Event(EventType.UPDATED, "/erp", f"{external_id}-{second}", moment, None, ref, external_id, values)
+            event = Event(kind, "/erp", f"{external_id}-{second}", moment, None, ref, external_id, values)
             async with limit:
                 project = await self.lookups.project(ref)
                 key = Key(project.id, external_id)
@@ -209,3 +211,16 @@ async def test_an_older_event_of_a_known_work_order_asks_nobody(rig: Rig) -> Non
     rig.calls()
     assert set(await rig.publish(ORDERS[:50], second=4, name="gammel")) == {name(Superseded())}
     assert rig.calls() == 0
+
+
+async def test_a_listing_older_than_a_change_of_our_own_does_not_hide_what_must_be_reset(rig: Rig) -> None:
+    # Given work orders that were listed, then named, and then deleted
+    rig.exist(ORDERS[:100])
+    await rig.publish(ORDERS[:100], price=5.0)
+    assert rig.server.sandbox.counts["task_list", "200"] == PROJECTS
+    await rig.publish(ORDERS[:100], second=2, name="ny")
+    await rig.publish(ORDERS[:100], second=3, kind=EventType.DELETED)
+    # When they are there again, without a name
+    assert set(await rig.publish(ORDERS[:100], second=4, price=6.0)) == {"applied"}
+    # Then
+    assert {task["name"] for task in rig.state.tasks.values()} == {None}

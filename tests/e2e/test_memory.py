@@ -6,7 +6,7 @@ import asyncio
 
 from tests.support.broker import Vhost
 from tests.support.process import WorkerProcess
-from tests.support.publishing import event, pour, publisher
+from tests.support.publishing import event, pour, publish_all, publisher
 from tests.support.waiting import eventually
 from worker.sandbox import Server
 
@@ -59,3 +59,19 @@ async def test_large_bodies_are_held_up_to_a_limit_while_the_api_is_slow(
     assert most_held <= HELD + 2 * MIB
     assert largest - before < 4 * HELD
     await eventually(lambda: worker.get("/readyz").startswith("200"), what="it is ready all the while")
+
+
+async def test_a_project_with_very_many_tasks_takes_no_more_memory(worker: WorkerProcess, vhost: Vhost, ditio: Server) -> None:
+    # Given a listing of 50 MB
+    project_id = next(iter(ditio.sandbox.state.projects))
+    given = {"companyId": ditio.sandbox.options.company_id, "projectId": project_id, "name": "x" * 2_000}
+    for number in range(18_000):
+        ditio.sandbox.tasks.create({**given, "externalId": f"X-{number}"})
+    worker.start(DITIO_TIMEOUT_S="30")
+    await worker.ready()
+    # When so many are unknown that it is asked for
+    await publish_all(vhost.url, [event("created", f"WO-{number}", name="x") for number in range(20)])
+    await eventually(lambda: len(ditio.sandbox.state.tasks) == 18_020, 60, what="all are applied")
+    # Then
+    assert ditio.sandbox.counts["task_list", "200"] > 0
+    assert worker.most_memory() < SMALL_LIMIT

@@ -3,57 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections import Counter
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from tests.support.broker import Vhost
+from tests.support.chaos import QUEUES, TWINS, drained, settled
 from tests.support.crashing import GAPS
+from tests.support.erp import Erp, wrong
 from tests.support.process import WorkerProcess, settings
-from tests.support.publishing import event, publisher
+from tests.support.publishing import publisher
 from tests.support.secret import leaks
 from tests.support.waiting import eventually
-from worker import ledger
-from worker.clock import WallClock
-from worker.core.message import Message
-from worker.ports import Key
 from worker.sandbox import Server
 
 EVENTS = 2_000
 WORK_ORDERS = 250
 KILLS_IN_EACH_GAP = 3
 RANDOM_KILLS = 20
-QUEUES = ("workorders.events", "workorders.wait.1s", "workorders.wait.2s")
-
-ErpState = dict[tuple[str, str], dict[str, Any]]
-
-
-def story(chance: random.Random) -> tuple[list[Message], ErpState]:
-    """Events as they are published (out of order, some doubled), and what the ERP holds at their end."""
-    erp: ErpState = {}
-    messages: list[Message] = []
-    began = datetime(2026, 3, 2, tzinfo=UTC)
-    for number in range(EVENTS - EVENTS // 20):
-        key = chance.choice(("P-2026-001", "P-2026-002")), f"WO-{chance.randrange(WORK_ORDERS)}"
-        changed: dict[str, Any] = {
-            name: chance.choice(values)
-            for name, values in {
-                "name": ("Graving", "Støp", "Sprengning", f"fase {number}"),
-                "estimatedHourQty": (0.0, 10.0, float(number)),
-                "active": (True, False),
-                "workDescription": ("", "langs veien"),
-            }.items()
-            if chance.random() < 0.5
-        }
-        time = (began + timedelta(seconds=number)).isoformat()
-        erp.setdefault(key, {}).update(changed)
-        messages.append(event("updated", key[1], project=key[0], time=time, id=f"e-{number}", **changed))
-    messages += chance.sample(messages, EVENTS // 20)
-    places = sorted(range(EVENTS), key=lambda place: place + chance.random() * 100)
-    return [messages[place] for place in places], erp
 
 
 def late_faults(chance: random.Random) -> list[dict[str, Any]]:
@@ -61,7 +29,7 @@ def late_faults(chance: random.Random) -> list[dict[str, Any]]:
     kinds = ({"late_s": 1.2}, {"late_s": 1.8}, {"drop": "before"}, {"drop": "after"})
     return [
         {"operation": operation, "skip": chance.randrange(5, 25), "count": 1, **chance.choice(kinds)}
-        for operation in ("task_create", "task_update")
+        for operation in ("task_create", "task_update", "task_replace")
         for _ in range(15)
     ]
 
@@ -73,10 +41,21 @@ async def test_two_thousand_events_survive_power_cuts_in_every_gap_and_at_random
     seed = random.randrange(1_000_000)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    messages, erp = story(chance)
+    erp = Erp(chance, WORK_ORDERS)
+    erp.changes(EVENTS - EVENTS // 21)
+    messages = erp.published()
+    ditio.sandbox.options = ditio.sandbox.options.changed(TWINS)
     for fault in late_faults(chance):
         ditio.sandbox.faults.add(fault)
-    given = settings(vhost.url, ditio, tmp_path, DITIO_TIMEOUT_S="1", DITIO_SETTLE_S="2", WORKER_PREFETCH="64")
+    given = settings(
+        vhost.url,
+        ditio,
+        tmp_path,
+        DITIO_TIMEOUT_S="1",
+        DITIO_SETTLE_S="2",
+        WORKER_PREFETCH="64",
+        WORKER_MAX_DEACTIVATIONS_PER_H="0",
+    )
     worker = WorkerProcess(given, tmp_path, ("-m", "tests.support.crashing"))
     cuts = [gap for gap in GAPS for _ in range(KILLS_IN_EACH_GAP)] + ["random"] * RANDOM_KILLS
     chance.shuffle(cuts)
@@ -93,10 +72,8 @@ async def test_two_thousand_events_survive_power_cuts_in_every_gap_and_at_random
                 few = not few if cut != "random" else few
                 killed[cut] += await _run_until_cut(worker, cut, chance.randrange(*((1, 7) if few else (4, 10))), chance)
         worker.start()
-        await eventually(
-            lambda: vhost.depth(*QUEUES) == 0 and worker.metric("lanes") == 0 and worker.metric("in_flight") == 0, 120
-        )
-        await _settled(tmp_path / "ledger.db", messages, ditio)
+        await settled(tmp_path / "ledger.db", erp.ids, ditio, 120)
+        await eventually(lambda: drained(worker, vhost), 60, what="drained")
         await asyncio.to_thread(worker.stop)
     finally:
         worker.kill()
@@ -106,17 +83,7 @@ async def test_two_thousand_events_survive_power_cuts_in_every_gap_and_at_random
     # And every event is accounted for, every task right, and none doubled
     assert vhost.depth(*QUEUES) == 0
     assert vhost.messages("workorders.dead") == []
-    numbers = {project["id"]: project["projectNumber"] for project in ditio.sandbox.state.projects.values()}
-    tasks = {(numbers[task["projectId"]], task["externalId"]): task for task in ditio.sandbox.state.tasks.values()}
-    assert len(tasks) == len(ditio.sandbox.state.tasks), "twins"
-    assert tasks.keys() == erp.keys()
-    wrong = {
-        (key, name): (tasks[key][name], value)
-        for key, fields in erp.items()
-        for name, value in {"active": True, **fields}.items()
-        if (tasks[key][name] or None) != (value or None)  # empty and never set are one
-    }
-    assert wrong == {}
+    assert wrong(erp.holds(), ditio.sandbox.state) == {}
     # And Ditio did apply requests late, and drop connections
     assert sum(line["late"] for line in ditio.sandbox.log) > 0
     assert ditio.sandbox.counts["task_create", "dropped"] > 0
@@ -132,20 +99,3 @@ async def _run_until_cut(worker: WorkerProcess, cut: str, passes: int, chance: r
     worker.start(CRASH_AT=f"{cut}:{passes}")
     await eventually(lambda: not worker.running, 60, what=f"killed in the gap {cut}")
     return 1
-
-
-async def _settled(path: Path, messages: list[Message], ditio: Server) -> None:
-    """Returns when every event has a settled line in the history, no request is on its way, and no doubt is left."""
-    reader = await ledger.open_read_only(path, clock=WallClock())
-    projects = list(ditio.sandbox.state.projects)
-    ids = {json.loads(message.body)["id"] for message in messages}
-
-    async def rest() -> set[str]:
-        keys = [Key(project, f"WO-{number}") for project in projects for number in range(WORK_ORDERS)]
-        lines = [line for key in keys for line in await reader.history(key)]
-        return ids - {line.id for line in lines if line.outcome in ("applied", "unchanged", "superseded")}
-
-    async with asyncio.timeout(120):
-        while ditio.sandbox.late or await reader.next_due() is not None or await rest():
-            await asyncio.sleep(0.2)
-    await reader.close()

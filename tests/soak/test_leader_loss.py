@@ -22,11 +22,13 @@ QUEUES = ("workorders.events", "workorders.wait.1s", "workorders.wait.2s", "work
 async def test_the_leader_is_killed_again_and_again_and_nothing_is_lost_or_doubled(
     cluster: Cluster, clustered: Vhost, ditio: Server, tmp_path: Path
 ) -> None:
-    # Given
+    # Given a prefetch that bounds how long it is cautious with what was on its way to it when a connection broke
     ditio.sandbox.options = ditio.sandbox.options.changed({"latency_s": 0.2})
     for start in range(0, EVENTS, 5_000):
         await publish_all(clustered.url, [event("created", f"WO-{number}", name="x") for number in range(start, start + 5_000)])
-    worker = WorkerProcess(settings(cluster.urls(clustered), ditio, tmp_path, WORKER_MAX_IN_FLIGHT="12"), tmp_path)
+    worker = WorkerProcess(
+        settings(cluster.urls(clustered), ditio, tmp_path, WORKER_MAX_IN_FLIGHT="12", WORKER_PREFETCH="64"), tmp_path
+    )
     try:
         worker.start()
         await worker.ready()

@@ -105,6 +105,11 @@ class WorkerProcess:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    def most_memory(self) -> int:
+        """The most bytes that have been resident since it was started."""
+        (line,) = (line for line in Path(f"/proc/{self.pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+
     def kill(self) -> None:
         """Ends it as a power cut would."""
         if self._process is not None:

@@ -31,8 +31,8 @@ def event(kind: str, external_id: str, *, time: str = TIME, id: str = "", projec
 
 @asynccontextmanager
 async def publisher(url: str, topology: Topology | None = None) -> AsyncIterator[Publisher]:
-    """A publisher to a broker that has the topology (wait steps of 1 and 2 s unless given)."""
-    access = Access(lambda: (url,))
+    """A publisher to a broker that has the topology (wait steps of 1 and 2 s unless given); `url` may name several, by commas."""
+    access = Access(lambda: url.split(","))
     connection = await connect(access, "test")
     await declare(connection, topology or Topology(wait_steps=(1, 2)))
     await connection.close()

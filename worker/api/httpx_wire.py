@@ -13,7 +13,8 @@ from worker.api.transport import Transport
 from worker.api.wire import Received, TimedOut, Wire
 from worker.core.errors import NotSent, UnknownOutcome
 
-LARGEST_ANSWER = 64 * 1_048_576
+LARGEST_ANSWER = 24 * 1_048_576
+"""Bytes. A listing is in memory twice while it is read: as it came, and as tasks; together with the rest it stays under 150 MB."""
 
 
 @asynccontextmanager
