@@ -38,6 +38,7 @@ class Calls:
 
     async def perform(self, round: Round, call: Call) -> None:
         """Carries out one call, and leaves in the round what came of it. Raises Halted, ApiError."""
+        self._ledger.assure(round.order.key)
         try:
             if isinstance(call, Create):
                 await self._create(round, call)

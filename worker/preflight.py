@@ -119,14 +119,15 @@ async def _api(settings: Settings) -> str:
 
 
 async def _ledger(settings: Settings) -> str:
-    path = settings.ledger_url().path
+    place = settings.ledger_url().place
     started = time.perf_counter()
-    store = await ledger.open(path, api_base=settings.ditio_api_base, company_id=settings.ditio_company_id, clock=WallClock())
+    store = await ledger.open(place, api_base=settings.ditio_api_base, company_id=settings.ditio_company_id, clock=WallClock())
     try:
         known = await store.work_orders()
     finally:
         await store.close()
-    return f"{path}: {known} work orders, opened in {(time.perf_counter() - started) * 1000:.0f} ms"
+    opened = f"{known} work orders, opened in {(time.perf_counter() - started) * 1000:.0f} ms"
+    return f"PostgreSQL, reached without a transaction pooler: {opened}" if ledger.is_shared(place) else f"{place}: {opened}"
 
 
 class Noted:

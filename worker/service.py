@@ -141,7 +141,7 @@ class Service:
         log.info("metrics and health at %s", pages.url)
         clock = WallClock()
         store = await ledger.open(
-            settings.ledger_url().path,
+            settings.ledger_url().place,
             api_base=settings.ditio_api_base,
             company_id=settings.ditio_company_id,
             clock=clock,
@@ -247,7 +247,8 @@ class Service:
     async def _prepare(self, connection: rabbit.Connection) -> None:
         """What a new connection to the broker needs before events are taken from it."""
         await (rabbit.declare if self._settings.worker_declare else rabbit.verify)(connection, self._topology)
-        await self._hold_solo(connection)
+        if not ledger.is_shared(self._settings.ledger_url().place):
+            await self._hold_solo(connection)
         self._metrics.broker_connected(on=True)
         if self._connected_before:
             self._metrics.broker_reconnected()

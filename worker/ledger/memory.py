@@ -11,7 +11,7 @@ import msgspec
 from worker.core.errors import LedgerError
 from worker.core.record import merge
 from worker.ledger import retention
-from worker.ledger.store import Binding, Pause, binding_of, bound
+from worker.ledger.store import Binding, Pause, Unshared, binding_of, bound
 from worker.ports import Clock, Happened, Key, WorkOrder
 
 
@@ -60,7 +60,7 @@ def _above(order: WorkOrder) -> list[Key | str]:
     return [*named, *([order.parent_id] if order.parent_id is not None else [])]
 
 
-class MemoryLedger:
+class MemoryLedger(Unshared):
     """The ledger's rules and nothing else: every method is done before it first yields."""
 
     def __init__(self, contents: Contents, *, api_base: str, company_id: str, clock: Clock) -> None:

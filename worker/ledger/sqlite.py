@@ -14,7 +14,7 @@ from worker.ledger import sqlite_statements as statements
 from worker.ledger.schema import migrations, pending
 from worker.ledger.sqlite_prune import prune_some
 from worker.ledger.sqlite_thread import SqliteThread
-from worker.ledger.store import Binding, LedgerRefused, Pause, bound
+from worker.ledger.store import Binding, LedgerRefused, Pause, Unshared, bound
 from worker.ports import Clock, Happened, Key, WorkOrder
 
 
@@ -42,7 +42,7 @@ async def open_read_only(path: Path, clock: Clock) -> SqliteLedger:
     return await _open_existing(path.resolve(), "read-only", clock)
 
 
-class SqliteLedger:
+class SqliteLedger(Unshared):
     """See worker.ledger.store.Store for what the methods promise."""
 
     def __init__(self, thread: SqliteThread, clock: Clock, lock: int | None = None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import Protocol
 
 import msgspec
@@ -96,6 +97,21 @@ class Store(Ledger, Reader, Protocol):
         duplicate must still take the place of its original. Work orders stay. An event that left no history stays seen.
         """
         ...
+
+
+class Unshared:
+    """The locks of a ledger that one worker uses at a time: they cost nothing, and nothing can be lost."""
+
+    def hold(
+        self,
+        key: Key,  # noqa: ARG002  the same for every work order
+        aside: Callable[[], AbstractContextManager[None]] = nullcontext,  # noqa: ARG002  nobody else has it
+    ) -> AbstractAsyncContextManager[None]:
+        """See worker.ports.WorkOrderLocks."""
+        return nullcontext()
+
+    def assure(self, key: Key) -> None:
+        """See worker.ports.WorkOrderLocks."""
 
 
 def bound(stored: Binding | None, wanted: Binding, where: str) -> Binding:

@@ -1,0 +1,66 @@
+"""PostgreSQL for tests: one server for a run, a database and a role for each test."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+
+from tests.support.secret import keep_secret
+from worker.demo.postgres import PostgresServer
+
+GRANT = (
+    "CREATE ROLE {role} LOGIN PASSWORD '{password}'",
+    "CREATE DATABASE {database}",
+    "REVOKE ALL ON DATABASE {database} FROM PUBLIC",
+    "GRANT CONNECT ON DATABASE {database} TO {role}",
+)
+"""As docs/operating.md has it, as an administrator."""
+
+GRANT_IN_DATABASE = ("REVOKE ALL ON SCHEMA public FROM PUBLIC", "CREATE SCHEMA {role} AUTHORIZATION {role}")
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database; `url` is that of the role that a worker has."""
+
+    name: str
+    role: str
+    url: str = field(repr=False)
+    server: PostgresServer = field(repr=False)
+
+    async def ask(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """What an administrator gets to see, with the worker's schema in the search path."""
+        options = f"-c search_path={self.role}"
+        async with await psycopg.AsyncConnection.connect(self.server.url(self.name), autocommit=True, options=options) as admin:
+            cursor = await admin.execute(statement, values or None)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def cut(self, what: str = "true") -> int:
+        """Ends the server's processes that serve the role, and returns how many; `what` is a condition on pg_stat_activity."""
+        ended = await self.ask(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s AND {what}", self.role)
+        return len(ended)
+
+
+@asynccontextmanager
+async def database(server: PostgresServer) -> AsyncIterator[Database]:
+    """A database and a role, gone at the end."""
+    name, password = f"ditio_{uuid4().hex[:12]}", keep_secret(secrets.token_hex(16))
+    words = {"role": name, "database": name, "password": password}
+    async with await psycopg.AsyncConnection.connect(server.url(), autocommit=True) as admin:
+        for statement in GRANT:
+            await admin.execute(statement.format(**words))
+    try:
+        async with await psycopg.AsyncConnection.connect(server.url(name), autocommit=True) as admin:
+            for statement in GRANT_IN_DATABASE:
+                await admin.execute(statement.format(**words))
+        yield Database(name, name, server.url(name, name, password), server)
+    finally:
+        async with await psycopg.AsyncConnection.connect(server.url(), autocommit=True) as admin:
+            await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            await admin.execute(f"DROP ROLE {name}")
