@@ -36,10 +36,14 @@ class Database:
 
     async def ask(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """What an administrator gets to see, with the worker's schema in the search path."""
-        options = f"-c search_path={self.role}"
-        async with await psycopg.AsyncConnection.connect(self.server.url(self.name), autocommit=True, options=options) as admin:
+        async with await self.admin() as admin:
             cursor = await admin.execute(statement, values or None)
             return await cursor.fetchall() if cursor.description else []
+
+    async def admin(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+        """An administrator's connection, which the caller closes."""
+        options = f"-c search_path={self.role}"
+        return await psycopg.AsyncConnection.connect(self.server.url(self.name), autocommit=True, options=options)
 
     async def cut(self, what: str = "true") -> int:
         """Ends the server's processes that serve the role, and returns how many; `what` is a condition on pg_stat_activity."""
