@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -14,15 +16,13 @@ import psycopg
 from tests.support.secret import keep_secret
 from worker.demo.postgres import PostgresServer
 
-GRANT = (
-    "CREATE ROLE {role} LOGIN PASSWORD '{password}'",
-    "CREATE DATABASE {database}",
-    "REVOKE ALL ON DATABASE {database} FROM PUBLIC",
-    "GRANT CONNECT ON DATABASE {database} TO {role}",
-)
-"""As docs/operating.md has it, as an administrator."""
+OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
 
-GRANT_IN_DATABASE = ("REVOKE ALL ON SCHEMA public FROM PUBLIC", "CREATE SCHEMA {role} AUTHORIZATION {role}")
+
+def as_documented(name: str, password: str) -> Sequence[Sequence[str]]:
+    """What docs/operating.md tells an administrator to say: in any database, and in the new one. Tests have these rights and no others."""
+    blocks = re.findall(r"```sql\n(.*?)```", OPERATING.read_text("utf-8"), re.DOTALL)
+    return [block.replace("ditio_worker", name).replace("'secret'", f"'{password}'").strip().splitlines() for block in blocks]
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class Database:
 async def database(server: PostgresServer) -> AsyncIterator[Database]:
     """A database and a role, gone at the end."""
     name, password = f"ditio_{uuid4().hex[:12]}", keep_secret(secrets.token_hex(16))
-    words = {"role": name, "database": name, "password": password}
+    outside, inside = as_documented(name, password)
     async with await psycopg.AsyncConnection.connect(server.url(), autocommit=True) as admin:
-        for statement in GRANT:
-            await admin.execute(statement.format(**words))
+        for statement in outside:
+            await admin.execute(statement)
     try:
         async with await psycopg.AsyncConnection.connect(server.url(name), autocommit=True) as admin:
-            for statement in GRANT_IN_DATABASE:
-                await admin.execute(statement.format(**words))
+            for statement in inside:
+                await admin.execute(statement)
         yield Database(name, name, server.url(name, name, password), server)
     finally:
         async with await psycopg.AsyncConnection.connect(server.url(), autocommit=True) as admin:

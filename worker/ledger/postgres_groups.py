@@ -20,16 +20,13 @@ import psycopg
 from worker.core.errors import LedgerError
 from worker.ledger import postgres_statements as sql
 from worker.ledger.postgres_exchange import Commit, Exchange, Job, Load, Seen
-from worker.ledger.postgres_server import Connection, PostgresServer
+from worker.ledger.postgres_server import GATHER_S, Connection, PostgresServer
 from worker.ledger.postgres_statements import Stored
 from worker.ports import Happened, Key, WorkOrder
 
 Answer = TypeVar("Answer")
 
 LARGEST_GROUP = 512
-GATHER_S = 0.002
-"""How long the next exchange waits for company when the last one had some: short against a request to Ditio."""
-
 ATTEMPTS = 5
 MOST_REMEMBERED = 4096
 

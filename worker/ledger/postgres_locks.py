@@ -21,7 +21,7 @@ import msgspec
 import psycopg
 
 from worker.core.errors import LedgerError
-from worker.ledger.postgres_server import Connection, PostgresServer, explained, patience
+from worker.ledger.postgres_server import GATHER_S, Connection, PostgresServer, explained, patience
 from worker.ports import Clock, Key
 
 IDLE_S = 15.0
@@ -70,6 +70,7 @@ class PostgresLocks:
         self._something = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
+        self._company = False
         self.round_trips = 0
 
     @asynccontextmanager
@@ -141,8 +142,12 @@ class PostgresLocks:
     async def _work(self) -> None:
         while True:
             await self._wait()
+            if self._company:
+                await asyncio.sleep(GATHER_S)
+            self._something.clear()
             wanted, self._wanted = self._wanted, []
             given, self._given = self._given, []
+            self._company = len(wanted) + len(given) > 1
             if not wanted and self._session is None:
                 continue
             try:
@@ -169,7 +174,6 @@ class PostgresLocks:
         finally:
             if socket is not None:
                 loop.remove_reader(socket)
-        self._something.clear()
 
     def _answer(self, wish: Wish, session: Session | None) -> None:
         if not wish.waiting.done():

@@ -26,6 +26,9 @@ CONNECT_S = 5
 ANSWER_S = 15.0
 """How long the server may take over one exchange; a standby that must confirm and does not answer counts."""
 
+GATHER_S = 0.002
+"""How long an exchange for many waits for company when the last one had some: short against a request to Ditio."""
+
 MOST_CONNECTIONS = 4
 OLDEST = 140000
 
