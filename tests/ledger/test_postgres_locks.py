@@ -163,6 +163,32 @@ async def test_giving_up_waiting_leaves_no_lock_behind(workers: Workers) -> None
     await let_go(await asyncio.wait_for(take(other, KEY), 10))
 
 
+async def test_giving_up_in_the_moment_of_the_answer_leaves_no_lock_behind(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given somebody who is gone when the answer is there, and has not seen it
+    store = await workers.start()
+    answer = store._locks._answer
+
+    def answer_and_cancel(wish: postgres_locks.Wish, session: postgres_locks.Session | None) -> None:
+        answer(wish, session)
+        task.cancel()
+
+    monkeypatch.setattr(store._locks, "_answer", answer_and_cancel)
+
+    async def keep() -> None:
+        async with store.hold(KEY):
+            raise AssertionError("not reached")
+
+    # When
+    task = asyncio.ensure_future(keep())
+    await asyncio.gather(task, return_exceptions=True)
+    monkeypatch.undo()
+    # Then
+    assert task.cancelled()
+    assert await eventually_free(workers)
+
+
 async def test_a_worker_whose_connection_is_cut_is_told_before_its_next_call_and_another_goes_on(workers: Workers) -> None:
     # Given
     one, other = await workers.start(), await workers.start()
@@ -173,7 +199,7 @@ async def test_a_worker_whose_connection_is_cut_is_told_before_its_next_call_and
         # When the server loses the connection that holds the lock
         assert await workers.database.cut(holds_locks()) == 1
         # Then the one is told, and cannot commit
-        await eventually(lambda: lost(one, KEY))
+        await eventually(lambda: lost(one, KEY), 2)
         with pytest.raises(LedgerError, match="lock on work order WO-1 was lost"):
             await one.commit(WorkOrder(KEY, task_id="t-late"))
         # And the other has it
@@ -210,7 +236,10 @@ async def test_the_commit_of_a_worker_that_does_not_know_yet_is_refused_and_its_
         async with other.hold(KEY):
             await other.load(KEY)
             one.assure(KEY)
-            # Then, also among others that are stored
+            # Then, alone
+            with pytest.raises(LedgerError, match="another worker has taken up work order WO-1"):
+                await one.commit(WorkOrder(KEY, record(9, name="late"), "t-late"))
+            # And among others, that are stored
             late, fine = await asyncio.gather(
                 one.commit(WorkOrder(KEY, record(9, name="late"), "t-late", parent=order.parent)),
                 one.commit(WorkOrder(OTHER, task_id="t-2")),

@@ -51,7 +51,7 @@ Job: TypeAlias = Seen | Load | Commit
 
 
 class Exchange:
-    """The jobs of one exchange. `read` is what is known of work orders after it, `concerned` those of which something is known no more."""
+    """The jobs of one exchange. `read` is what is known of work orders after it, `forgotten` those of which nothing is known any more."""
 
     def __init__(self, jobs: Sequence[Job], known: Mapping[Key, Stored]) -> None:
         self._jobs = jobs
@@ -68,18 +68,20 @@ class Exchange:
         self._firsts: Cursor | None = None
         self._orders: Cursor | None = None
         self.read: list[Stored] = []
-        self.concerned: list[Key] = [job.order.key for job in self._refused]
+        self.forgotten = [job.order.key for job in self._refused]
 
-    async def say(self, connection: Connection) -> None:
-        """Sends everything."""
+    async def say(self, connection: Connection, pipeline: psycopg.AsyncPipeline) -> None:
+        """Sends everything. Until its end, or until a sync, a pipeline is one transaction."""
+        taken = sorted({(job.key.external_id, job.key.project_id, job.epoch) for job in self._loads if job.epoch})
+        if taken:
+            # By itself, because rows are locked in one order within a transaction, and these are others than those below.
+            await connection.execute(sql.TAKE_UP, [list(column) for column in zip(*taken, strict=True)])
+            await pipeline.sync()
         if self._seen:
             self._firsts = await connection.execute(sql.REMEMBER, self._earliest())
         if self._commits:
             await self._write(connection)
         if self._loads:
-            taken = sorted({(job.key.external_id, job.key.project_id, job.epoch) for job in self._loads if job.epoch})
-            if taken:
-                await connection.execute(sql.TAKE_UP, [list(column) for column in zip(*taken, strict=True)])
             self._orders = await connection.execute(sql.LOAD, sql.columns({job.key for job in self._loads}))
 
     async def heard(self) -> Sequence[object]:
@@ -117,7 +119,6 @@ class Exchange:
             await connection.execute(sql.OWE_NAMED, sql.columns(causes.named))
             await connection.execute(sql.OWE_TASKS, (causes.tasks,))
             await connection.execute(sql.OWE_BELOW, causes.below)
-            self.concerned += causes.named
         happened = [(job.order.key, line) for job in self._commits for line in job.happened]
         if happened:
             await connection.execute(sql.NEW_LINES, sql.lines(happened))
@@ -153,12 +154,7 @@ def _place(job: Commit) -> tuple[str, str]:
 
 
 def _after(before: Stored, job: Commit) -> Stored:
-    """What is stored then: the record merged, the rest replaced, and what is owed less what was paid of it."""
-    stored, order = before.order, job.order
-    after = msgspec.structs.replace(
-        order,
-        record=merge(stored.record, order.record),
-        owed=stored.owed - (order.owed if job.paid else 0),
-        owed_at=order.owed_at if stored.owed == order.owed else 0.0,
-    )
-    return Stored(after, before.version + 1, max(before.epoch, job.epoch))
+    """What is stored then: the record merged, the rest replaced. What the writer has seen owed is paid, if it says so."""
+    order = msgspec.structs.replace(job.order, record=merge(before.order.record, job.order.record))
+    seen = before.paid + order.owed
+    return Stored(order, before.version + 1, max(before.epoch, job.epoch), seen, seen if job.paid else before.paid)

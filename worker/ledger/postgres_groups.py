@@ -1,17 +1,18 @@
 """What many callers ask of PostgreSQL at once, in one exchange with the server.
 
-    callers ──► everything that waits ──► first seen · take up · load · write, in one transaction and one round trip ──► only now answered
+    callers ──► everything that waits ──► first seen · write · load, in one transaction and one round trip ──► only now answered
 
 A write names the version of the work order that it was computed from, mostly one that this worker read or wrote a moment ago. Where
-another has changed it since, the transaction is undone, the work orders are read under a lock, and the group is written once more: two
-round trips. Nothing waits for company, unless much came in the exchange before: then for a moment.
+another has written it since, the transaction is undone, the work orders are read again, and the group is written once more.
+Nothing waits for company, unless there was some in the exchange before: then for a moment.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -124,45 +125,49 @@ class Groups:
 
     async def _exchange(self, jobs: Sequence[Job]) -> Sequence[object]:
         """One answer, or an error for it alone, for each job. Raises LedgerError when nothing of all that was done."""
-        commits = [job for job in jobs if isinstance(job, Commit)]
+        keys = [job.order.key for job in jobs if isinstance(job, Commit)]
         for attempt in range(ATTEMPTS):
-            known = all(job.order.key in self._remembered for job in commits)
             try:
                 async with self._server.connection() as connection:
-                    return await (self._at_once if attempt == 0 and known else self._under_lock)(connection, jobs)
+                    if attempt or not all(key in self._remembered for key in keys):
+                        await self._read(connection, keys)
+                    return await self._at_once(connection, jobs)
             except LedgerError as error:
                 if not isinstance(error.__cause__, psycopg.errors.DivisionByZero | psycopg.errors.DeadlockDetected):
                     raise
         raise LedgerError("the ledger's work orders are changed by others again and again")
 
+    async def _read(self, connection: Connection, keys: Sequence[Key]) -> None:
+        """Reads what is to be written. Not under a lock: whatever changes meanwhile is read again."""
+        self.round_trips += 1
+        rows = await (await connection.execute(sql.LOAD, sql.columns(keys))).fetchall()
+        there = {stored.order.key: stored for stored in map(sql.stored, rows)}
+        self._remember(there.get(key) or Stored(WorkOrder(key)) for key in keys)
+
     async def _at_once(self, connection: Connection, jobs: Sequence[Job]) -> Sequence[object]:
-        """By what is remembered. Until its end a pipeline is one transaction."""
+        """By what is remembered."""
         self.round_trips += 1
         exchange = Exchange(jobs, self._remembered)
-        async with connection.pipeline():
-            await exchange.say(connection)
-        return self._concluded(exchange, await exchange.heard())
-
-    async def _under_lock(self, connection: Connection, jobs: Sequence[Job]) -> Sequence[object]:
-        """By what is there, which stays so until the end of the transaction."""
-        self.round_trips += 2
-        keys = sorted(job.order.key for job in jobs if isinstance(job, Commit))
-        async with connection.pipeline(), connection.transaction():
-            cursor = await connection.execute(sql.LOCK, sql.columns(keys))
-            there = {row.order.key: row for row in map(sql.stored, await cursor.fetchall())}
-            exchange = Exchange(jobs, {key: there.get(key) or Stored(WorkOrder(key)) for key in keys})
-            await exchange.say(connection)
-        return self._concluded(exchange, await exchange.heard())
-
-    def _concluded(self, exchange: Exchange, answers: Sequence[object]) -> Sequence[object]:
-        for stored in exchange.read:
-            self._remembered[stored.order.key] = stored
-            self._remembered.move_to_end(stored.order.key)
-        for key in exchange.concerned:
+        try:
+            async with connection.pipeline() as pipeline:
+                await exchange.say(connection, pipeline)
+        except psycopg.Error:
+            # After an error the server has skipped what psycopg takes for prepared: this makes it forget that.
+            with suppress(psycopg.Error):
+                await connection.execute("ROLLBACK")
+            raise
+        answers = await exchange.heard()
+        self._remember(exchange.read)
+        for key in exchange.forgotten:
             self._remembered.pop(key, None)
         while len(self._remembered) > MOST_REMEMBERED:
             self._remembered.popitem(last=False)
         return answers
+
+    def _remember(self, read: Iterable[Stored]) -> None:
+        for stored in read:
+            self._remembered[stored.order.key] = stored
+            self._remembered.move_to_end(stored.order.key)
 
 
 def _answer(job: Job, answer: object) -> None:

@@ -14,20 +14,21 @@ from worker.ports import Happened, Key, WorkOrder
 
 COLUMNS = (
     "self.project_id, self.external_id, self.record, self.task_id, self.doubt_until, self.parent, self.parent_id, self.marked,"
-    " self.owed, self.owed_at, EXISTS (SELECT 1 FROM work_orders child"
+    " self.caused - self.paid, self.owed_at, EXISTS (SELECT 1 FROM work_orders child"
     " WHERE child.parent = self.external_id AND child.project_id = self.project_id)"
-    " OR EXISTS (SELECT 1 FROM work_orders child WHERE child.parent_id = self.task_id), self.version, self.epoch"
+    " OR EXISTS (SELECT 1 FROM work_orders child WHERE child.parent_id = self.task_id), self.version, self.epoch,"
+    " self.paid"
 )
 KEYS = "unnest(%s::text[], %s::text[]) AS wanted (external_id, project_id)"
 LOAD = f"SELECT {COLUMNS} FROM {KEYS} JOIN work_orders self USING (external_id, project_id)"
-LOCK = f"{LOAD} ORDER BY external_id, project_id FOR UPDATE OF self"
 WITH_EXTERNAL_ID = f"SELECT {COLUMNS} FROM work_orders self WHERE external_id = %s ORDER BY project_id, external_id"
 WITH_TASK = f"SELECT {COLUMNS} FROM work_orders self WHERE task_id = %s ORDER BY project_id, external_id"
 
 TAKE_UP = (
-    "UPDATE work_orders self SET epoch = wanted.epoch"
+    "UPDATE work_orders self SET epoch = taken.epoch FROM (SELECT id, wanted.epoch"
     " FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS wanted (external_id, project_id, epoch)"
-    " WHERE (self.external_id, self.project_id) = (wanted.external_id, wanted.project_id) AND self.epoch <> wanted.epoch"
+    " JOIN work_orders USING (external_id, project_id) WHERE work_orders.epoch <> wanted.epoch"
+    " ORDER BY external_id, project_id FOR UPDATE OF work_orders) taken WHERE self.id = taken.id"
 )
 """Whoever had the lock before, and believes that it still has, finds this epoch at its commit."""
 
@@ -37,15 +38,19 @@ REMEMBER = (
 )
 WRITE = (
     "WITH written AS (INSERT INTO work_orders AS self (external_id, project_id, record, task_id, doubt_until, parent, parent_id,"
-    " marked, owed, owed_at, version, epoch) SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::float8[],"
-    " %s::text[], %s::text[], %s::bool[], %s::bigint[], %s::float8[], %s::bigint[], %s::bigint[])"
+    " marked, caused, paid, owed_at, version, epoch) SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::float8[],"
+    " %s::text[], %s::text[], %s::bool[], %s::bigint[], %s::bigint[], %s::float8[], %s::bigint[], %s::bigint[])"
     " ON CONFLICT (external_id, project_id) DO UPDATE SET record = excluded.record, task_id = excluded.task_id,"
     " doubt_until = excluded.doubt_until, parent = excluded.parent, parent_id = excluded.parent_id, marked = excluded.marked,"
-    " owed = excluded.owed, owed_at = excluded.owed_at, version = excluded.version, epoch = greatest(excluded.epoch, self.epoch)"
+    " paid = excluded.paid, owed_at = CASE self.caused WHEN excluded.caused THEN excluded.owed_at ELSE 0 END,"
+    " version = excluded.version, epoch = greatest(excluded.epoch, self.epoch)"
     " WHERE self.version = excluded.version - 1 AND (excluded.epoch = 0 OR self.epoch IN (0, excluded.epoch)) RETURNING 1)"
     " SELECT 1 / (count(*) = %s)::int FROM written"
 )
-"""All of them, or an error (division by zero) that undoes the whole transaction: one has changed since it was read."""
+"""All of them, or an error (division by zero) that undoes the whole transaction: one has changed since it was read.
+
+`caused` is as far as the writer knew; more may have been caused since, and that is then due at once.
+"""
 
 LOCK_CONCERNED = (
     "SELECT 1 FROM work_orders WHERE id IN ("
@@ -60,7 +65,7 @@ MAKE_KNOWN = (
     f"INSERT INTO work_orders (external_id, project_id) SELECT DISTINCT external_id, project_id FROM {KEYS}"
     " ORDER BY external_id, project_id ON CONFLICT DO NOTHING"
 )
-OWE = "UPDATE work_orders self SET owed = owed + cause.times, owed_at = 0, version = version + 1 FROM"
+OWE = "UPDATE work_orders self SET caused = caused + cause.times, owed_at = 0 FROM"
 OWE_NAMED = (
     f"{OWE} (SELECT external_id, project_id, count(*) AS times FROM {KEYS} GROUP BY 1, 2) cause"
     " WHERE self.external_id = cause.external_id AND self.project_id = cause.project_id"
@@ -94,11 +99,11 @@ LAST_EVENT = (
 DUE = (
     "SELECT at, project_id, external_id FROM (SELECT doubt_until AS at, project_id, external_id FROM work_orders"
     " WHERE doubt_until > 0 AND doubt_until <= %(now)s UNION SELECT owed_at, project_id, external_id FROM work_orders"
-    " WHERE owed > 0 AND owed_at <= %(now)s) due ORDER BY at, project_id, external_id LIMIT %(limit)s"
+    " WHERE caused > paid AND owed_at <= %(now)s) due ORDER BY at, project_id, external_id LIMIT %(limit)s"
 )
 NEXT_DUE = (
     "SELECT least((SELECT min(doubt_until) FROM work_orders WHERE doubt_until > 0),"
-    " (SELECT min(owed_at) FROM work_orders WHERE owed > 0))"
+    " (SELECT min(owed_at) FROM work_orders WHERE caused > paid))"
 )
 COUNT = (
     "SELECT CASE WHEN reltuples < 100000 THEN (SELECT count(*) FROM work_orders) ELSE reltuples::bigint END"
@@ -117,11 +122,16 @@ read_pause = msgspec.json.Decoder(Pause).decode
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """A work order as it was read, or written: `version` 0 is one that is not there."""
+    """A work order as it was read, or written: `version` 0 is one that is not there.
+
+    `caused` and `paid` count from the beginning; what is owed is the difference.
+    """
 
     order: WorkOrder
     version: int = 0
     epoch: int = 0
+    caused: int = 0
+    paid: int = 0
 
 
 def text(value: object) -> str:
@@ -131,11 +141,26 @@ def text(value: object) -> str:
 
 def stored(row: Sequence[Any]) -> Stored:
     """From a row of COLUMNS."""
-    project_id, external_id, record, task_id, doubt_until, parent, parent_id, marked, owed, owed_at, named, version, epoch = row
+    (
+        project_id,
+        external_id,
+        record,
+        task_id,
+        doubt_until,
+        parent,
+        parent_id,
+        marked,
+        owed,
+        owed_at,
+        named,
+        version,
+        epoch,
+        paid,
+    ) = row
     order = WorkOrder(
         Key(project_id, external_id), read_record(record), task_id, doubt_until, parent, parent_id, marked, named, owed, owed_at
     )
-    return Stored(order, version, epoch)
+    return Stored(order, version, epoch, paid + owed, paid)
 
 
 def columns(keys: Iterable[Key]) -> tuple[list[str], list[str]]:
@@ -155,7 +180,8 @@ def written(rows: Sequence[Stored]) -> tuple[list[Any], ...]:
         [order.parent for order in orders],
         [order.parent_id for order in orders],
         [order.marked for order in orders],
-        [order.owed for order in orders],
+        [row.caused for row in rows],
+        [row.paid for row in rows],
         [order.owed_at for order in orders],
         [row.version for row in rows],
         [row.epoch for row in rows],

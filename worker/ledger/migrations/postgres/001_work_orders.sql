@@ -22,9 +22,10 @@ CREATE TABLE work_orders (
     parent text COLLATE "C", -- external id, where the events named it so
     parent_id text COLLATE "C", -- the task that Ditio is known to show it under
     marked boolean NOT NULL DEFAULT false, -- Ditio shows it as a parent because of a child
-    owed bigint NOT NULL DEFAULT 0, -- how many causes it has not been compared with since
+    caused bigint NOT NULL DEFAULT 0, -- how many causes there ever were to compare it with Ditio, and
+    paid bigint NOT NULL DEFAULT 0, -- with how many of them it was; the rest is owed
     owed_at double precision NOT NULL DEFAULT 0, -- when that is due, seconds since 1970
-    version bigint NOT NULL DEFAULT 1, -- grows with every change: what was read before is then no longer so
+    version bigint NOT NULL DEFAULT 1, -- grows with every commit: what was read before is then no longer so
     epoch bigint NOT NULL DEFAULT 0, -- the lock session that took it up last; 0: none yet
     UNIQUE (external_id, project_id) -- in this order, so that it also finds an external id without its project
 );
@@ -37,7 +38,7 @@ CREATE INDEX work_orders_parent ON work_orders (parent, project_id) WHERE parent
 
 CREATE INDEX work_orders_parent_id ON work_orders (parent_id) WHERE parent_id IS NOT NULL;
 
-CREATE INDEX work_orders_owed ON work_orders (owed_at) WHERE owed > 0;
+CREATE INDEX work_orders_owed ON work_orders (owed_at) WHERE caused > paid;
 
 CREATE INDEX work_orders_project ON work_orders (project_id);
 
