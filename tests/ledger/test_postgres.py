@@ -193,6 +193,16 @@ async def test_a_group_that_was_computed_from_what_another_has_changed_leaves_no
     assert other.round_trips - before == 1 + 1 + 2
 
 
+async def test_writing_what_another_has_changed_works_again_and_again(shelf: Shelf) -> None:
+    # Given two workers that write the same work order in turn, without its lock
+    one, other = await opened(shelf), await opened(shelf)
+    for turn in range(15):
+        await one.commit(WorkOrder(KEY), [line(turn, f"one-{turn}")])
+        await other.commit(WorkOrder(KEY), [line(turn, f"other-{turn}")])
+    # Then each line is there once, also when statements that were undone would have been prepared
+    assert [each.id for each in await one.history(KEY)] == [f"{who}-{turn}" for turn in range(15) for who in ("one", "other")]
+
+
 async def test_workers_that_owe_to_each_other_s_work_orders_do_not_wait_for_each_other(shelf: Shelf, postgres: Database) -> None:
     # Given twelve work orders, each worker's own four
     stores, chance = [await opened(shelf) for _ in range(3)], random.Random(7)

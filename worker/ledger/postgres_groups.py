@@ -152,9 +152,10 @@ class Groups:
             async with connection.pipeline() as pipeline:
                 await exchange.say(connection, pipeline)
         except psycopg.Error:
-            # After an error the server has skipped what psycopg takes for prepared: this makes it forget that.
+            # After an error the server has skipped what psycopg takes for prepared: a rollback makes it forget that.
             with suppress(psycopg.Error):
-                await connection.execute("ROLLBACK")
+                async with connection.transaction(force_rollback=True):
+                    pass
             raise
         answers = await exchange.heard()
         self._remember(exchange.read)
