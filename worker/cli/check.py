@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 COMMAND = Command(
     summary="check everything that a worker needs, with the remedy",
     description="Checks settings, broker (version, topology, permissions, policies), token, API and ledger, each in one line.\n"
-    "With WORKER_DECLARE=true it creates missing queues, as the worker would. The ledger must not be in use.\n\n"
+    "With WORKER_DECLARE=true it creates missing queues, as the worker would. A ledger in a file must not be in use.\n\n"
     'json: [{"check": …, "result": "ok"|"FAILED", "detail": …}, …]. The exit status is 1 if anything failed.',
     example="  ditio-worker check && ditio-worker run",
     execute=execute,
