@@ -30,7 +30,7 @@ format: $(STAMP) ## put the code into its form
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-test: check ## check, then every test (OPTIONS=--without-broker leaves out those that need RabbitMQ)
+test: check ## check, then every test (OPTIONS="--without-broker --without-postgres" leaves out what needs RabbitMQ or PostgreSQL)
 	$(BIN)/python -m pytest $(OPTIONS)
 
 demo: $(STAMP) ## the whole thing on this machine, in a minute (KEEP=1 leaves it running)
