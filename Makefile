@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env check format test demo lock schemas clean
+.PHONY: help env check format test soak simulate simulate-mutants demo lock schemas pictures clean
 
 help: ## what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 env: $(STAMP) ## the environment in .venv, with exactly the locked packages
 
@@ -33,6 +33,15 @@ format: $(STAMP) ## put the code into its form
 test: check ## check, then every test (OPTIONS="--without-broker --without-postgres" leaves out what needs RabbitMQ or PostgreSQL)
 	$(BIN)/python -m pytest $(OPTIONS)
 
+soak: $(STAMP) ## what takes too long for test: an hour and more (OPTIONS="-k memory" chooses)
+	$(BIN)/python -m pytest $(OPTIONS) tests/soak
+
+simulate: $(STAMP) ## play many histories on a simulated clock (SEEDS=100000, FIRST=0)
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),10000) --first $(or $(FIRST),0)
+
+simulate-mutants: $(STAMP) ## plant mistakes, and see each found by some history
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation.mutants
+
 demo: $(STAMP) ## the whole thing on this machine, in a minute (KEEP=1 leaves it running)
 	$(BIN)/python -m worker demo
 
@@ -42,6 +51,9 @@ lock: $(STAMP) ## renew the locks: versions and hashes
 
 schemas: $(STAMP) ## write schemas/ anew from the tables in the code
 	$(BIN)/python -m worker schema --write schemas
+
+pictures: $(STAMP) ## draw the pictures of docs/lifecycle.md anew from the tables in the code
+	$(BIN)/python -m tests.support.pictures
 
 clean: ## remove what was made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

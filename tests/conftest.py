@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker import Broker, Vhost, given_broker, private_broker
+from tests.support.cluster import Cluster, Node
 from tests.support.postgres import Database, database
 from tests.support.process import WorkerProcess, settings
 from tests.support.secret import keep_secret, leaks
@@ -126,6 +127,25 @@ def any_vhost(request: pytest.FixtureRequest) -> Iterator[Vhost]:
 
 
 @pytest.fixture
+def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
+    """RabbitMQ 4.0 on three nodes."""
+    _left_out(pytestconfig)
+    try:
+        sbin = rabbitmq_of_suite("trixie", _say)
+    except NoRabbitMQ as error:
+        pytest.fail(f"{error}; --without-broker leaves these tests out", pytrace=False)
+    with Cluster(sbin) as started:
+        yield started
+
+
+@pytest.fixture
+def clustered(cluster: Cluster) -> Iterator[Vhost]:
+    """A vhost of the cluster's; all nodes must run again at the end."""
+    with cluster.nodes[0].broker() as broker, broker.vhost() as vhost:
+        yield vhost
+
+
+@pytest.fixture
 async def ditio() -> AsyncIterator[Server]:
     """A sandbox with three projects, two foremen and no template."""
     server = await serve(Options(client_secret=keep_secret(secrets.token_hex(16))))
@@ -135,6 +155,31 @@ async def ditio() -> AsyncIterator[Server]:
     for token in server.sandbox.tokens:
         keep_secret(token)
     await server.close()
+
+
+@pytest.fixture(scope="module")
+def node(pytestconfig: pytest.Config) -> Iterator[Node]:
+    """A broker that may be stopped, and whose rules may be changed."""
+    _left_out(pytestconfig)
+    with Node(rabbitmq(_say)) as started:
+        assert isinstance(started, Node)
+        yield started
+
+
+@pytest.fixture
+def own(node: Node) -> Iterator[Vhost]:
+    """A vhost on that broker."""
+    with node.broker() as broker, broker.vhost() as vhost:
+        yield vhost
+
+
+@pytest.fixture
+def lonely(own: Vhost, ditio: Server, tmp_path: Path) -> Iterator[WorkerProcess]:
+    """A worker on that broker, not started yet."""
+    process = WorkerProcess(settings(own.url, ditio, tmp_path), tmp_path)
+    yield process
+    process.kill()
+    assert leaks(process.log()) == []
 
 
 @pytest.fixture

@@ -6,13 +6,15 @@ change ─► PATCH, PUT, DELETE ─► done · refused · 404: is it gone, or s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
 
 import msgspec
 
 from worker.core.doubt import Window
-from worker.core.errors import Absent, ApiError, Missing, NotSent, Refused, UnknownOutcome
+from worker.core.errors import Abandoned, Absent, ApiError, Missing, NotSent, Refused, UnknownOutcome
 from worker.core.event import ProjectRef
+from worker.core.harm import harms
 from worker.core.outcome import Dead, Failure, Reason, Waiting
 from worker.core.plan import Call, Create, Delete
 from worker.ports import Ditio, Key, Ledger, Resolver
@@ -20,24 +22,37 @@ from worker.references import refer
 from worker.resolve import twins
 from worker.round import Halted, Round
 
+Guard: TypeAlias = Callable[[Sequence[str]], Awaitable[None]]
+
 
 class Calls:
     """Carries out calls. Every method raises Outage and LedgerError.
 
     `derive` gives the id that a new task is to have (None: Ditio chooses); a look-up by that id then takes the place of waiting out a doubt.
+    `guard` is told of harms before they are done (see worker.core.harm), and raises Outage when they must not be.
     """
 
     def __init__(
-        self, ledger: Ledger, ditio: Ditio, resolver: Resolver, window: Window, derive: Callable[[Key], str] | None
+        self,
+        ledger: Ledger,
+        ditio: Ditio,
+        resolver: Resolver,
+        window: Window,
+        derive: Callable[[Key], str] | None,
+        guard: Guard | None,
     ) -> None:
         self._ledger = ledger
         self._ditio = ditio
         self._resolver = resolver
         self._window = window
         self._derive = derive
+        self._guard = guard
 
     async def perform(self, round: Round, call: Call) -> None:
         """Carries out one call, and leaves in the round what came of it. Raises Halted, ApiError."""
+        if self._guard is not None:
+            key = round.order.key
+            await self._guard(harms(key.project_id, key.external_id, call, round.merged, round.want, round.held))
         self._ledger.assure(round.order.key)
         try:
             if isinstance(call, Create):
@@ -49,6 +64,10 @@ class Calls:
             await self._not_found(round, error)
         except UnknownOutcome:
             await self._raise_doubt(round)
+            raise
+        except Abandoned as gone:
+            if gone.lingering:
+                await self._raise_doubt(round)
             raise
 
     async def look_up(self, round: Round, *, listed: bool = False, recent: bool = False) -> bool:
@@ -69,7 +88,7 @@ class Calls:
             if (round.in_doubt or round.rejected) and await self._look_up_derived(round):
                 return
             call = Create(call.external_id, {"id": self._derive(round.order.key), **call.values})
-        elif round.in_doubt:
+        if round.in_doubt and (self._derive is None or round.rejected):
             raise Halted(_settling("a request that was given up may still create this work order", round.rejected))
         if round.rejected is not None:
             raise Halted(Dead(round.rejected))
@@ -118,9 +137,19 @@ class Calls:
         raise error
 
     async def _change(self, round: Round, call: Call) -> None:
+        before = round.doubt_until
+        if marking := round.marks(call):
+            # What no event asked for no event will ask for again: that it was done must not be forgotten.
+            round.mark(True)
+            await self._raise_doubt(round)
         try:
             reply = await self._ditio.send(call, round.project)
-        except Refused as error:
+        except (NotSent, Missing, Refused) as error:
+            if marking:
+                round.mark(False)
+                round.settle_doubt(before)
+            if not isinstance(error, Refused):
+                raise
             if not isinstance(call, Delete):
                 raise
             # Children, hours or mass haul block it, says Ditio; deactivating is its own advice.
@@ -130,6 +159,8 @@ class Calls:
             round.policy = msgspec.structs.replace(round.policy, on_delete="deactivate")
             return
         round.done(call, reply)
+        if marking:
+            round.settle_doubt(before)
         if isinstance(call, Delete):
             self._resolver.gone(round.order.key)
         if reply.lingering:
@@ -139,7 +170,7 @@ class Calls:
         """A 404 to a write: believed only while the control read succeeds. Then everything is resolved afresh, once."""
         await self._ditio.control()
         if round.afresh:
-            raise Refused(error.detail, status=error.status, response=error.response, attempts=0) from error
+            raise Refused(error.detail, status=error.status, response=error.response, attempts=0, spared=error.spared) from error
         round.afresh = True
         try:
             await self._resolver.project(ProjectRef("id", round.project.id), fresh=True)

@@ -13,19 +13,20 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
+from worker.core.errors import Abandoned
+
+__all__ = ["Abandoned", "Lanes"]
+
 Name = TypeVar("Name", bound=Hashable)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Abandoned(Exception):
-    """The item will not be worked on."""
-
-
 class Lanes(Generic[Name, Item, Result]):
     """Runs `work(key, items)`, which returns one result for each item, in the order of submission within a key.
 
-    At most `limit` keys are worked on at once, and a batch holds at most `largest_batch` items.
+    At most `limit` keys are worked on at once, and a batch holds at most `largest_batch` items. `abandoned` counts how often
+    everything was let go of.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Lanes(Generic[Name, Item, Result]):
         self._running: dict[asyncio.Task[None], Name] = {}
         self._standing_aside = 0
         self._open = True
+        self.abandoned = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -78,6 +80,7 @@ class Lanes(Generic[Name, Item, Result]):
     def abandon(self) -> None:
         """Lets go of everything that was not begun, and of all that comes until `open`; what is under way goes on."""
         self._open = False
+        self.abandoned += 1
         self._ready.clear()
         for lane in self._lanes.values():
             while lane:

@@ -133,13 +133,13 @@ class Metrics:
 
     # --- the process
 
-    def in_flight(self, events: int) -> None:
-        """This many events are being worked on."""
-        self._in_flight.set(events)
+    def in_flight(self, requests: int) -> None:
+        """This many requests to the API are in flight."""
+        self._in_flight.set(requests)
 
-    def concurrency_limit(self, events: int) -> None:
-        """At most this many events are worked on at once now."""
-        self._limit.set(events)
+    def concurrency_limit(self, requests: int) -> None:
+        """At most this many requests may be in flight now."""
+        self._limit.set(requests)
 
     def lanes(self, lanes: int) -> None:
         """This many work orders have events in the process."""

@@ -8,6 +8,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
+from worker.core.caution import Standing
 from worker.core.event import ProjectRef
 from worker.core.message import Message
 from worker.core.plan import Call
@@ -74,6 +75,13 @@ class WorkOrder(msgspec.Struct, frozen=True):
     owed_at: float = 0.0
 
 
+class Suspects(msgspec.Struct, frozen=True):
+    """The marks of messages that something is held against. `tense`: nothing was settled since one of them used up its notes."""
+
+    marks: frozenset[str] = frozenset()
+    tense: bool = False
+
+
 class WorkOrderLocks(Protocol):
     """One work order, one worker at a time, over all workers that share a ledger. Within a worker its lanes see to that."""
 
@@ -97,6 +105,50 @@ class Ledger(WorkOrderLocks, Protocol):
     def now(self) -> float:
         """The ledger's clock: seconds since 1970."""
         ...
+
+    async def arrive(self) -> bool:
+        """A worker begins. Whether the one before it ended in order, so that what comes back from the broker was only given back."""
+        ...
+
+    async def leave(self) -> None:
+        """The worker ends in order."""
+        ...
+
+    # --- who breaks the worker; a message is known by its mark, a worker by a name that is its process's alone
+
+    async def suspects(self) -> Suspects:
+        """What is held against whom."""
+        ...
+
+    async def standing(self, mark: str, worker: str) -> Standing:
+        """What is held against one message; a note of this worker itself does not count."""
+        ...
+
+    async def note(self, mark: str, worker: str) -> None:
+        """This worker touches this message now. Noting again changes nothing."""
+        ...
+
+    async def lift(self, mark: str, worker: str) -> None:
+        """This worker does not, for the time being: its note is gone."""
+        ...
+
+    async def settled(self, mark: str) -> None:
+        """The message was handled to its end: nothing is held against it, and whoever used up its notes is not in a row with others."""
+        ...
+
+    async def broke(self, mark: str, *, condemned: bool) -> None:
+        """The message has used up its notes. `condemned` for good."""
+        ...
+
+    async def forgive(self) -> None:
+        """Removes all notes: no message was to blame. Who was condemned remains so, and who used up its notes is still counted."""
+        ...
+
+    async def resumed(self) -> float:
+        """When an operator last said to go on (seconds since 1970; 0: never)."""
+        ...
+
+    # --- work orders
 
     async def first_seen(self, source: str, event_id: str, at: int) -> int:
         """When (microseconds since 1970) this event was first received: the smaller of `at` and what is stored, which it then is."""
@@ -152,7 +204,9 @@ class Ditio(Protocol):
         """The read that must succeed: the company's projects. Raises Outage (`circuit` or `credentials`) when it does not."""
         ...
 
-    async def project_by_number(self, number: str) -> Project | None: ...
+    async def projects_by_number(self, number: str) -> Sequence[Project]:
+        """All that the look-up shows: it may show but one of several."""
+        ...
 
     async def project_by_id(self, project_id: str) -> Project | None: ...
 

@@ -1,23 +1,27 @@
-"""Everything that a worker needs, looked at before it starts: each in one line, with the remedy."""
+"""Everything that a worker needs, looked at before it starts: each in one line, with the remedy.
+
+settings    broker ─► topology, policies    token ─► scope ─► projects ─► company ─► tasks    clock    ledger
+"""
 
 from __future__ import annotations
 
+import os
 import re
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 
 from worker import ledger
+from worker.account import Account, Noted, Unseen
 from worker.api import open_api
 from worker.clock import WallClock
 from worker.config import Settings
 from worker.core.errors import WorkerError
-from worker.ports import OperationName
 from worker.rabbit import Connection, connect, declare, depth, verify
 from worker.wiring import api_access, broker_access, topology_of
 
@@ -30,34 +34,66 @@ HARMFUL = frozenset(
 Check = Callable[[], Awaitable[str]]
 
 
+Result = Literal["ok", "FAILED", "skipped"]
+
+
 @dataclass(frozen=True)
 class Line:
-    """What was checked, whether it is right, and what was found or must be done."""
+    """What was checked, how it stands, and what was found or must be done. `skipped`: it could not be looked at."""
 
     check: str
-    ok: bool
+    result: Result
     detail: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something to look at, once what it `needs` is right. `look` returns a sentence, or raises WorkerError."""
+
+    check: str
+    look: Check
+    needs: str = ""
 
 
 async def preflight(settings: Settings, management: str | None) -> list[Line]:
     """Checks everything; `management` is the address of the broker's management API, at its usual place unless given."""
     async with AsyncExitStack() as stack:
-        broker = await _attempt("broker", lambda: _connected(settings, stack))
-        checks = [Line("settings", ok=True, detail="all of them can be used"), broker]
-        if broker.ok:
-            checks += [
-                await _attempt("topology", lambda: _topology(settings)),
-                await _attempt("policies", lambda: _policies(settings, management)),
-            ]
-        checks += [await _attempt("token and API", lambda: _api(settings)), await _attempt("ledger", lambda: _ledger(settings))]
-        return checks
+        noted = Noted()
+        client = await stack.enter_async_context(open_api(api_access(settings), WallClock(), noted))
+        account = Account(client, settings, noted)
+        parts = (
+            Part("broker", lambda: _connected(settings, stack)),
+            Part("topology", lambda: _topology(settings), needs="broker"),
+            Part("policies", lambda: _policies(settings, management), needs="broker"),
+            Part("token", account.token),
+            Part("scope", account.scope, needs="token"),
+            Part("projects", account.projects, needs="scope"),
+            Part("company", account.company, needs="projects"),
+            Part("tasks", account.tasks, needs="company"),
+            Part("clock", account.clock),
+            Part("ledger", lambda: _ledger(settings)),
+        )
+        return [Line("settings", "ok", "all of them can be used"), *await looked_at(parts)]
 
 
-async def _attempt(name: str, check: Check) -> Line:
+async def looked_at(parts: Sequence[Part]) -> list[Line]:
+    """A line for each part, in order."""
+    lines: dict[str, Line] = {}
+    for part in parts:
+        if part.needs and lines[part.needs].result != "ok":
+            lines[part.check] = Line(part.check, "skipped", f"not looked at: {part.needs} must be right first")
+        else:
+            lines[part.check] = await _attempt(part)
+    return list(lines.values())
+
+
+async def _attempt(part: Part) -> Line:
     try:
-        return Line(name, ok=True, detail=await check())
+        return Line(part.check, "ok", await part.look())
+    except Unseen as error:
+        return Line(part.check, "skipped", str(error))
     except WorkerError as error:
-        return Line(name, ok=False, detail=str(error))
+        return Line(part.check, "FAILED", str(error))
 
 
 async def _connected(settings: Settings, stack: AsyncExitStack) -> str:
@@ -87,7 +123,7 @@ async def _policies(settings: Settings, management: str | None) -> str:
                 answer.raise_for_status()
                 policies = answer.json()
             except (httpx.HTTPError, httpx.InvalidURL, ValueError):
-                return f"cannot be seen: no management API for this user at {base} (--management names another)"
+                raise Unseen(f"no management API for this user at {base} (--management names another)") from None
             harmful += harms([queue.name for queue in topology_of(settings).queues], policies)
     if harmful:
         raise WorkerError(f"{'; '.join(harmful)}: exclude these queues from the policy")
@@ -106,44 +142,35 @@ def harms(queues: Sequence[str], policies: Sequence[Mapping[str, Any]]) -> list[
     return found
 
 
-async def _api(settings: Settings) -> str:
-    noted = Noted()
-    async with open_api(api_access(settings), WallClock(), noted) as client:
-        projects = await client.projects()
-    ours = [each for each in projects if each.company_id in (None, settings.ditio_company_id)]
-    if abs(noted.ahead) > settings.worker_max_skew_s:
-        return f"{len(ours)} projects; but Ditio's clock is {noted.ahead:+.0f} s from this machine's: set the clock"
-    if not ours:
-        return f"Ditio answers, but shows no project of company {settings.ditio_company_id}: check DITIO_COMPANY_ID"
-    return f"{len(ours)} projects of company {settings.ditio_company_id}"
-
-
 async def _ledger(settings: Settings) -> str:
-    place = settings.ledger_url().place
-    started = time.perf_counter()
-    store = await ledger.open(place, api_base=settings.ditio_api_base, company_id=settings.ditio_company_id, clock=WallClock())
+    """What a worker would find, without touching it: one may be using it. Raises WorkerError where it could not use it."""
+    url = settings.ledger_url()
     try:
-        known = await store.work_orders()
+        reader = await ledger.open_known(
+            url.place, api_base=settings.ditio_api_base, company_id=settings.ditio_company_id, clock=WallClock()
+        )
+    except ledger.SchemaBehind:
+        return f"{url.shown}: of an older version; the worker brings it up to date when it starts"
+    if isinstance(url.place, Path):
+        _writable(url.place)
+    else:
+        await ledger.prove_shared(url.place)
+    if reader is None:
+        return f"{url.shown}: not there yet; the worker makes it when it starts"
+    try:
+        return f"{url.shown}: {await reader.work_orders()} work orders"
     finally:
-        await store.close()
-    opened = f"{known} work orders, opened in {(time.perf_counter() - started) * 1000:.0f} ms"
-    return f"PostgreSQL, reached without a transaction pooler: {opened}" if ledger.is_shared(place) else f"{place}: {opened}"
+        await reader.close()
 
 
-class Noted:
-    """Remembers how far Ditio's clock is ahead."""
-
-    ahead = 0.0
-
-    def request(self, operation: OperationName, status: int | None, seconds: float) -> None:
-        """Not of interest here."""
-
-    def retry(self, cause: str) -> None:
-        """Not of interest here."""
-
-    def clock_ahead(self, seconds: float) -> None:
-        """How far Ditio's clock is ahead."""
-        self.ahead = seconds
+def _writable(path: Path) -> None:
+    """Raises WorkerError when this user could not write, or make, a file and others beside it."""
+    folder = next(each for each in path.parents if each.exists())
+    if not folder.is_dir():
+        raise WorkerError(f"{path} cannot be made: {folder} is no folder; name another place in LEDGER_URL")
+    for place in (path, folder) if path.exists() else (folder,):
+        if not os.access(place, os.W_OK):
+            raise WorkerError(f"{place} may not be written by this user: change its rights, or name another place in LEDGER_URL")
 
 
 @asynccontextmanager

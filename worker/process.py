@@ -1,8 +1,8 @@
 """One event from bytes to outcome, and its settlement: durable first, acknowledged last.
 
-    take ─► decode ─► first seen ─► project ─► lane of the work order ─► reconcile ─► settle
-                │                      │                                                 │
-              dead                  waiting                       ack ◄── (letter or wait, confirmed) ◄─┘
+    take ─► its turn ─► decode ─► first seen ─► project ─► lane of the work order ─► reconcile ─► settle
+                           │                      │                                                 │
+                         dead                  waiting                       ack ◄── (letter or wait, confirmed) ◄─┘
 
 Whatever goes wrong before the acknowledgement leaves the message with the broker, which delivers it again.
 """
@@ -10,13 +10,16 @@ Whatever goes wrong before the acknowledgement leaves the message with the broke
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Protocol, assert_never
 from uuid import uuid4
 
 import msgspec
 
+from worker.caution import Caution
 from worker.core.backoff import next_wait
+from worker.core.caution import ENDS, Step
 from worker.core.decode import Rules, decode
 from worker.core.errors import (
     Absent,
@@ -27,11 +30,13 @@ from worker.core.errors import (
     LedgerError,
     Outage,
     Refused,
+    TooFarAhead,
     UnsupportedType,
 )
 from worker.core.event import Event, ProjectRef
-from worker.core.identity import Identity, identity, peek
+from worker.core.identity import Identity, identity, labelled, peek
 from worker.core.letter import Facts, Travel, letter, travel, waiting
+from worker.core.message import Message
 from worker.core.outcome import (
     UNRESOLVED,
     Applied,
@@ -82,6 +87,10 @@ class Observer(Protocol):
 
     def received(self, delivery: Delivery) -> None: ...
 
+    async def settling(self, taken: Taken, conclusion: Conclusion, step: int) -> None:
+        """All that must be kept is kept, and the message is about to be acknowledged; `step` (seconds) is how long it waits, if so."""
+        ...
+
     def settled(self, taken: Taken, conclusion: Conclusion, seconds: float) -> None: ...
 
     def released(self, delivery: Delivery) -> None: ...
@@ -105,7 +114,11 @@ class Due(msgspec.Struct, frozen=True):
 
 
 class Process:
-    """Takes deliveries, each in a task of its own. `trouble` is told of what is no event's fault: nothing was acknowledged."""
+    """Takes deliveries, each in a task of its own. `trouble` is told of what is no event's fault: nothing was acknowledged.
+
+    `sure_of_clock` is awaited before an event is condemned for its time, and raises Outage when the clock of this machine may be why.
+    `caution` says whose turn it is; it must have the same ledger.
+    """
 
     def __init__(
         self,
@@ -119,7 +132,10 @@ class Process:
         clock: Clock,
         observer: Observer,
         trouble: Callable[[Exception], None],
+        sure_of_clock: Callable[[], Awaitable[None]],
+        caution: Caution | None = None,
     ) -> None:
+        self._sure_of_clock = sure_of_clock
         self._handling = handling
         self._ledger = ledger
         self._ditio = ditio
@@ -129,6 +145,7 @@ class Process:
         self._clock = clock
         self._observer = observer
         self._trouble = trouble
+        self._caution = caution or Caution(ledger)
         self.lanes: Lanes[Key, Taken | Due, Conclusion] = Lanes(self._alone, limit=handling.max_in_flight)
 
     async def take(self, delivery: Delivery) -> None:
@@ -136,11 +153,12 @@ class Process:
         started = self._clock.monotonic()
         self._observer.received(delivery)
         try:
-            known = travel(delivery.message)
-            seen = min(delivery.received_at, known.first_seen or delivery.received_at)
-            taken = Taken(delivery, known, Identity(), seen)
-            conclusion = await self._settle(taken, await self._concluded(taken))
-            self._observer.settled(taken, conclusion, self._clock.monotonic() - started)
+            async with self._turn(delivery.message) as step:
+                known = travel(delivery.message)
+                seen = min(delivery.received_at, known.first_seen or delivery.received_at)
+                taken = Taken(delivery, known, Identity(), seen)
+                conclusion = await self._settle(taken, await self._concluded(taken, step))
+                self._observer.settled(taken, conclusion, self._clock.monotonic() - started)
         except Abandoned:
             pass
         except (Outage, LedgerError, BrokerError) as error:
@@ -154,16 +172,30 @@ class Process:
     async def do_due(self, key: Key) -> None:
         """Does what is due for a work order, in its lane. Raises nothing: trouble is reported."""
         try:
-            await self.lanes.submit(key, Due())
+            async with self._caution.due():
+                await self.lanes.submit(key, Due())
         except Abandoned:
             pass
         except Exception as error:  # all of it is tried again later
             self._trouble(error)
 
+    @asynccontextmanager
+    async def _turn(self, message: Message) -> AsyncIterator[Step]:
+        """The message's turn, and what to do with it. Raises Abandoned for what was given back while it waited, Outage, LedgerError."""
+        abandoned = self.lanes.abandoned
+        async with self._caution.turn(message) as alone:
+            if self.lanes.abandoned != abandoned:
+                raise Abandoned
+            async with self._caution.noted(message, alone=alone) as step:
+                yield step
+
     # --- decode, first seen, project
 
-    async def _concluded(self, taken: Taken) -> Conclusion:
+    async def _concluded(self, taken: Taken, step: Step) -> Conclusion:
         """How the event ends. Raises Abandoned, Outage, LedgerError, BrokerError."""
+        if step in ENDS:
+            taken.identity = labelled(taken.delivery.message)
+            return Conclusion(ENDS[step])
         try:
             return await self._conclude(taken)
         except (Abandoned, Outage, LedgerError, BrokerError):
@@ -177,6 +209,8 @@ class Process:
         try:
             event = self._decoded(taken)
         except BadEvent as error:
+            if isinstance(error, TooFarAhead):
+                await self._sure_of_clock()
             taken.identity = peek(taken.delivery.message)
             reason: Reason = "unsupported-type" if isinstance(error, UnsupportedType) else "invalid-event"
             return Conclusion(Dead(Failure(reason, error.detail, error.field)))
@@ -256,7 +290,7 @@ class Process:
     # --- settle
 
     async def _settle(self, taken: Taken, conclusion: Conclusion) -> Conclusion:
-        """Publishes what must be kept, then acknowledges. Raises BrokerError, before which nothing was acknowledged."""
+        """Publishes what must be kept, then acknowledges. Raises BrokerError or LedgerError, before which nothing was acknowledged."""
         message, queues = taken.delivery.message, self._handling.queues
         outcome, step = self._final(taken, conclusion.outcome)
         match outcome:
@@ -265,18 +299,25 @@ class Process:
             case Waiting():
                 patient = step if outcome.patient else 0
                 facts = self._facts(
-                    taken, conclusion, waited_s=taken.travel.waited_s + patient, failing=outcome.kind == "failing"
+                    taken,
+                    conclusion,
+                    waited_s=taken.travel.waited_s + patient,
+                    failing=outcome.kind == "failing" and outcome.counted,
                 )
-                await self._publisher.publish(
-                    queues.waits[step], waiting(message, outcome.failure, facts, refused=outcome.refused)
-                )
+                await self._publish(queues.waits[step], waiting(message, outcome.failure, facts, refused=outcome.refused))
             case Dead():
                 facts = self._facts(taken, conclusion, waited_s=taken.travel.waited_s)
-                await self._publisher.publish(queues.dead, letter(message, outcome.failure, facts))
+                await self._publish(queues.dead, letter(message, outcome.failure, facts))
             case _:
                 assert_never(outcome)
+        concluded = msgspec.structs.replace(conclusion, outcome=outcome)
+        await self._observer.settling(taken, concluded, step)
         taken.delivery.ack()
-        return msgspec.structs.replace(conclusion, outcome=outcome)
+        return concluded
+
+    async def _publish(self, queue: str, message: Message) -> None:
+        async with self._caution.waiting():
+            await self._publisher.publish(queue, message)
 
     def _final(self, taken: Taken, outcome: Outcome) -> tuple[Outcome, int]:
         """The outcome with the wait step, where waiting has not come to its end."""

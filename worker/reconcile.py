@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from worker.calls import Calls, failure_of
+from worker.calls import Calls, Guard, failure_of
 from worker.core.doubt import Doubt, Window
 from worker.core.errors import ApiError, Missing, NotSent, Refused, UnknownOutcome
 from worker.core.outcome import Applied, Dead, Outcome, Unchanged, Waiting, name
@@ -41,7 +41,7 @@ class Culprit(Exception):
 class Reconciler:
     """Carries out rounds. The caller sees to it that a work order has one round at a time.
 
-    `resend` sends what is confirmed already, too; `derive`: see worker.calls.Calls. Every method raises Outage and LedgerError.
+    `resend` sends what is confirmed already, too; `derive` and `guard`: see worker.calls.Calls. Every method raises Outage and LedgerError.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Reconciler:
         window: Window = Window(),
         resend: bool = False,
         derive: Callable[[Key], str] | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self._ledger = ledger
         self._ditio = ditio
@@ -63,7 +64,7 @@ class Reconciler:
         self._policy = policy
         self._window = window
         self._resend = resend
-        self._calls = Calls(ledger, ditio, resolver, window, derive)
+        self._calls = Calls(ledger, ditio, resolver, window, derive, guard)
 
     async def reconcile(self, project: Project, key: Key, jobs: Sequence[Job]) -> Sequence[Conclusion]:
         """Applies events, all together if Ditio lets it be, and tells how each ended. Without any: what is due."""
@@ -96,23 +97,25 @@ class Reconciler:
         except Halted as halted:
             ending = halted.outcome
         except Refused as error:
-            if len(jobs) > 1:
+            if len(jobs) > 1 and not error.spared:
                 await self._ledger.commit(round.knowledge(complete=False))
                 raise Culprit from error
-            ending = Dead(failure_of("rejected", error))
+            failure = failure_of("rejected", error)
+            ending = Waiting("failing", failure, counted=False) if error.spared else Dead(failure)
         except (Missing, NotSent, UnknownOutcome) as error:
             ending = await self._why(round, error)
         return await self._record(round, ending)
 
     async def _find(self, round: Round) -> None:
         """Finds out which task it is and what it shows: by the record, or past the end of a doubt by a fresh look-up."""
-        if round.task_id is not None and round.doubt is not Doubt.OVER:
+        if round.task_id is not None and round.doubt is not Doubt.OVER and not round.revives:
             round.trust_record(again=round.in_doubt or self._resend)
             return
         if round.idle:
             return
         known = round.task_id
-        if not await self._calls.look_up(round, recent=round.doubt is Doubt.NONE) and known is not None:
+        # What the worker has sent itself to a task that it knows may be newer than a listing.
+        if not await self._calls.look_up(round, recent=known is None and round.doubt is Doubt.NONE) and known is not None:
             task = await self._ditio.task_by_id(known)
             if task is not None and round.is_of(task):
                 round.adopt(task)
@@ -127,7 +130,7 @@ class Reconciler:
         if isinstance(error, Missing):
             return Dead(failure_of("rejected", error))
         await self._ditio.control()
-        return Waiting("failing", failure_of("failing", error))
+        return Waiting("failing", failure_of("failing", error), counted=not error.spared)
 
     async def _record(self, round: Round, ending: Outcome | None) -> Sequence[Conclusion]:
         outcomes = [round.outcome(index, ending) for index in range(len(round.jobs))]

@@ -5,12 +5,13 @@ Numbers get reused and renamed, so an answer is believed for minutes only, and o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, Protocol, TypeAlias, TypeVar
 
 from worker.cache import Cache
 from worker.core.errors import Absent, Ambiguous, Elsewhere, Missing, Refused
-from worker.core.event import ProjectRef
+from worker.core.event import ProjectKind, ProjectRef
 from worker.listings import Listings
 from worker.ports import Ditio, Key, Project, Task
 
@@ -26,6 +27,12 @@ _Found = TypeVar("_Found")
 
 RISKY = frozenset("/\\%?#;+&=:@ ")
 """Characters that servers and proxies are known to treat in a path of their own accord, also percent-encoded."""
+
+
+NAMES: Mapping[ProjectKind, Callable[[Project], str | None]] = MappingProxyType(
+    {"number": lambda each: each.number, "externalNumber": lambda each: each.external_number, "id": lambda each: each.id}
+)
+"""What a project must be called to be the one that an event names."""
 
 
 class Observe(Protocol):
@@ -126,7 +133,7 @@ class Lookups:
             self._observe("task", "hit")
             return known
         found = await self._by_key(project, external_id)
-        if not found and (listed or project.number is None or _risky(project.number) or _risky(external_id)):
+        if not found and (listed or await self._may_miss(project, external_id)):
             found = _exactly(await self._ditio.tasks_of_project(project.id), project, external_id)
         self._observe("task", "miss" if found else "absent")
         return found
@@ -143,27 +150,50 @@ class Lookups:
     async def _by_key(self, project: Project, external_id: str) -> Sequence[Task]:
         if project.number is None or _dots(project.number) or _dots(external_id):
             return ()
-        try:
-            return _exactly(await self._ditio.tasks_by_number(project.number, external_id), project, external_id)
-        except (Missing, Refused):
-            if _risky(project.number) or _risky(external_id):
-                return ()
-            raise
+        found = await _unless_refused(project.number + external_id, self._ditio.tasks_by_number(project.number, external_id))
+        return _exactly(found or (), project, external_id)
+
+    async def _may_miss(self, project: Project, external_id: str) -> bool:
+        """Whether a look-up by key may show nothing of what is there: by the keys, or because the project has another number now."""
+        if project.number is None or _risky(project.number) or _risky(external_id):
+            return True
+        now = await self._ditio.project_by_id(project.id)
+        return now is None or now.number != project.number
 
     async def _find_project(self, ref: ProjectRef) -> Project | None:
+        found = await self._projects_named(ref)
+        if len(found) > 1:  # the index may be older than what the others have shown
+            self._index.forget(None)
+            found = await self._projects_named(ref)
+        if len(found) > 1:
+            raise Ambiguous(
+                "project", f'Ditio has {len(found)} projects with the {_worded(ref)} "{ref.value}": {", ".join(found)}'
+            )
+        return next((each for each in found.values() if each.company_id in (None, self._company_id)), None)
+
+    async def _projects_named(self, ref: ProjectRef) -> Mapping[str, Project]:
+        """The projects of exactly this name, of all companies that Ditio shows, by their ids."""
+        shown = [*await self._looked_up(ref)]
+        if ref.kind != "id" or _risky(ref.value):
+            shown += await self._listed()
+        return {each.id: each for each in sorted(shown, key=lambda each: each.id) if NAMES[ref.kind](each) == ref.value}
+
+    async def _looked_up(self, ref: ProjectRef) -> Sequence[Project]:
+        """What Ditio's look-up by this name shows: of several projects it may show but one, of external numbers it knows nothing."""
         match ref.kind:
-            case "number":
-                project = await self._ditio.project_by_number(ref.value)
-                return project if project and project.number == ref.value and self._ours(project) else None
             case "id":
-                project = await self._ditio.project_by_id(ref.value)
-                return project if project and project.id == ref.value and self._ours(project) else None
+                project = await _unless_refused(ref.value, self._ditio.project_by_id(ref.value))
+                return [project] if project else ()
+            case "number":
+                return await _unless_refused(ref.value, self._ditio.projects_by_number(ref.value)) or ()
             case "externalNumber":
-                listed = await self._index.get(None, self._ditio.projects) or ()
-                return _one(ref, [each for each in listed if each.external_number == ref.value and self._ours(each)])
+                return ()
+
+    async def _listed(self) -> Sequence[Project]:
+        return await self._index.get(None, self._ditio.projects) or ()
 
     async def _find_person(self, employee_number: str) -> str | None:
-        person = await self._ditio.person_by_number(employee_number)
+        person = await _unless_refused(employee_number, self._ditio.person_by_number(employee_number))
         if person is None or str(person.get("employeeNumber", employee_number)) != employee_number:
             return None
         person_id = person.get(self._person_id)
@@ -183,9 +213,6 @@ class Lookups:
         self._observe(kind, "absent" if answer is None else "hit" if cached else "miss")
         return answer
 
-    def _ours(self, project: Project) -> bool:
-        return project.company_id in (None, self._company_id)
-
 
 def twins(kind: str, project: Project, external_id: str, tasks: Sequence[Task]) -> Ambiguous:
     """More than one task has the key: which, in words."""
@@ -193,16 +220,19 @@ def twins(kind: str, project: Project, external_id: str, tasks: Sequence[Task]) 
     return Ambiguous(kind, f'project {_named(project)} has {len(tasks)} work orders "{external_id}": {ids}; keep one of them')
 
 
+async def _unless_refused(key: str, look_up: Awaitable[_Found]) -> _Found | None:
+    """What a look-up shows; None also where it is refused for what its key holds. Raises ApiError, Outage."""
+    try:
+        return await look_up
+    except (Missing, Refused):
+        if _risky(key):
+            return None
+        raise
+
+
 def _exactly(tasks: Sequence[Task], project: Project, external_id: str) -> Sequence[Task]:
     wanted = (project.id, external_id)
     return [task for task in tasks if (task.get("projectId"), task.get("externalId")) == wanted and task.get("id")]
-
-
-def _one(ref: ProjectRef, projects: Sequence[Project]) -> Project | None:
-    if len(projects) > 1:
-        ids = ", ".join(sorted(project.id for project in projects))
-        raise Ambiguous("project", f'Ditio has {len(projects)} projects with the {_worded(ref)} "{ref.value}": {ids}')
-    return projects[0] if projects else None
 
 
 def _named(project: Project) -> str:

@@ -53,6 +53,12 @@ class Job(msgspec.Struct, frozen=True):
     rejected: Failure | None = None
 
 
+def family_of(order: WorkOrder) -> Family:
+    """A work order among its like, as Ditio has confirmed it."""
+    ids = {order.parent: order.parent_id} if order.parent is not None and order.parent_id is not None else {}
+    return Family(ids, order.named, order.marked)
+
+
 class Halted(Exception):
     """Everything in the round ends like this."""
 
@@ -75,6 +81,7 @@ class Round:
         self.doubt_until = order.doubt_until
         if any(job.redelivered for job in jobs):
             self.doubt_until = window.raised(self.doubt_until, now)
+        self.now = now
         self.doubt = doubt(self.doubt_until, now)
         self.shown = Shown()
         self.calls: list[str] = []
@@ -83,7 +90,7 @@ class Round:
         self.before: dict[str, Value] = {}
         self.afresh = False
         self.note = ""
-        self.ids = self._confirmed_ids()
+        self.ids = dict(family_of(order).ids)
         self.repairs = self.doubt is Doubt.OVER and order.record.exists is not None
         self.withheld: list[list[Withheld]] = [list(job.event.withheld) for job in jobs]
         self.heard([{} for _ in jobs])
@@ -125,7 +132,7 @@ class Round:
 
     def trust_record(self, *, again: bool) -> None:
         """What Ditio shows is what it confirmed; `again`: what these events say is sent though it was confirmed."""
-        self.shown = shown_by_record(self.order.record, self.policy, self._family(self._confirmed_ids()))
+        self.shown = shown_by_record(self.order.record, self.policy, family_of(self.order))
         if again:
             won = frozenset[str]().union(*(winners(each, self.merged) for each in self.said))
             self.shown = Shown({name: value for name, value in self.shown.values.items() if name not in won})
@@ -155,6 +162,12 @@ class Round:
         self.doubt = Doubt.NONE
 
     @property
+    def revives(self) -> bool:
+        """Whether a work order that was gone is there again: of its fields nothing was sent meanwhile, whatever the record says."""
+        exists = self.order.record.exists
+        return exists is not None and exists.value is False and self.want.exists
+
+    @property
     def idle(self) -> bool:
         """Whether there is nothing to look up: the task is known to be gone, and that is all the events say; or nobody asks for it."""
         if self.task_id is not None or self.doubt is not Doubt.NONE:
@@ -168,6 +181,15 @@ class Round:
         if not self.jobs and self.task_id is None and not self.repairs:
             return None
         return next_call(self.external_id, self.want, self.task_id, self.shown, self.policy)
+
+    def marks(self, call: Call) -> bool:
+        """Whether a call shows the task as a parent for the first time, because a work order lies under it."""
+        said = isinstance(call, Update | Replace) and call.values.get(IS_PARENT) is True
+        return said and self.order.named and not self.order.marked
+
+    def mark(self, marked: bool) -> None:
+        """Ditio may show it as a parent from now on, or does not after all."""
+        self.order = msgspec.structs.replace(self.order, marked=marked)
 
     def done(self, call: Call, reply: Reply) -> None:
         """Notes that a call succeeded."""
@@ -185,6 +207,13 @@ class Round:
                 self.before |= {name: self.shown.values[name] for name in sorted(changed & self.shown.values.keys())}
                 self.shown = self.shown.overlaid({name: self.want_of(name, call) for name in call.values})
 
+    @property
+    def held(self) -> Mapping[str, Value]:
+        """What Ditio is known to hold: as it was confirmed, and as it was shown since."""
+        if self.shown.complete:
+            return self.shown.values
+        return {**shown_by_record(self.order.record, self.policy, family_of(self.order)).values, **self.shown.values}
+
     def want_of(self, name: str, call: Update | Replace) -> Value:
         """What stands in a field after a call: a cleared one may have been sent as a value."""
         return self.want.values.get(name, call.values[name]) if self.want.exists else call.values[name]
@@ -201,6 +230,9 @@ class Round:
             self.merged.floor if complete else None,
             self.merged.owned,
         )
+        if self.task_id not in (None, self.order.task_id) and not complete:
+            # The record tells what another task held, and not all of this one was compared: a look-up is due at once.
+            self.doubt_until = max(self.doubt_until, self.now)
         parent, parent_id, marked = self._place(gone=complete and self.task_id is None and not self.want.exists)
         return msgspec.structs.replace(
             self.order, record=record, task_id=self.task_id, doubt_until=self.doubt_until,
@@ -212,16 +244,14 @@ class Round:
         if gone:
             return None, None, False
         parent, parent_id, marked = self.order.parent, self.order.parent_id, self.order.marked
+        if not self.want.exists and not self.shown.complete:
+            return parent, parent_id, marked  # of a work order that is gone the record may say what was never sent
         if PARENT in self.shown.values or self.shown.complete:
             parent_id = str(self.shown.values.get(PARENT) or "") or None
             parent = next((name for name, task_id in self.ids.items() if task_id == parent_id and name == self.parent), None)
         if IS_PARENT in self.shown.values or self.shown.complete:
             marked = (marked or self.order.named) and self.shown.values.get(IS_PARENT) is True
         return parent, parent_id, marked
-
-    def _confirmed_ids(self) -> dict[str, str]:
-        order = self.order
-        return {order.parent: order.parent_id} if order.parent is not None and order.parent_id is not None else {}
 
     def _family(self, ids: Mapping[str, str]) -> Family:
         return Family(ids, self.order.named, self.order.marked)

@@ -7,31 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, suppress
 
 from worker import __version__, api, chores, ledger, rabbit
 from worker import health as health_pages
 from worker import log as logs
+from worker.assembly import Assembly, Surroundings
+from worker.caution import Caution
 from worker.clock import WallClock
 from worker.config import Settings
-from worker.core.client_id import client_id
-from worker.core.doubt import Window
-from worker.core.errors import BrokerError, Outage, PauseCause, WorkerError
-from worker.core.plan import Policy
+from worker.core.errors import Abandoned, LedgerError, Outage, WorkerError
 from worker.flow import Flow
 from worker.health import Health
 from worker.ledger import LedgerRefused, Store
 from worker.metrics import CONTENT_TYPE, Metrics
-from worker.ports import Key
+from worker.pauses import Pauses
+from worker.ports import Delivery
 from worker.process import Process
 from worker.rabbit import Intake, LockHeld, Publisher, TopologyError
-from worker.reconcile import Reconciler
-from worker.resolve import Lookups
+from worker.skew import ApiObserver
+from worker.stopping import heed_signals, unless
 from worker.watch import Watch
-from worker.wiring import api_access, broker_access, handling_of, topology_of
+from worker.wiring import api_access, broker_access, topology_of
 
 log = logging.getLogger("worker.service")
 
@@ -65,68 +63,33 @@ def main(settings: Settings) -> int:
 
 async def _run(settings: Settings) -> int:
     stop = asyncio.Event()
-    _listen_for_signals(stop)
+    heed_signals(stop, settings.worker_drain_s)
     async with AsyncExitStack() as stack:
-        service = await Service.assemble(settings, stack, stop)
-        await service.run()
+        service = await unless(stop, Service.assemble(settings, stack, stop))
+        if service is not None:
+            await service.run()
     log.info("stopped")
     return DONE
-
-
-def _listen_for_signals(stop: asyncio.Event) -> None:
-    """The first signal stops in order, the second at once: nothing is lost, the broker delivers again."""
-
-    def heard(name: str) -> None:
-        if stop.is_set():
-            log.warning("%s again: stopping at once", name)
-            logging.shutdown()
-            os._exit(130)
-        log.info("%s: finishing what was begun", name)
-        stop.set()
-
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, heard, each.name)
-
-
-class ApiObserver:
-    """What the API client tells: metrics, and trouble when this machine's clock is not Ditio's."""
-
-    def __init__(self, metrics: Metrics, max_skew_s: float) -> None:
-        self.request = metrics.request
-        self.retry = metrics.retry
-        self._max_skew_s = max_skew_s
-        self._ahead = 0.0
-        self.on_skew: Callable[[Exception], None] = lambda error: None
-
-    def clock_ahead(self, seconds: float) -> None:
-        """Ditio's clock is so far ahead of this machine's."""
-        self._ahead = seconds
-        if (skew := self.skew()) is not None:
-            self.on_skew(skew)
-
-    def skew(self) -> Outage | None:
-        """The outage that a clock so far off is: events would be taken for those of the future, or let pass though they are."""
-        if abs(self._ahead) <= self._max_skew_s:
-            return None
-        return Outage(
-            "clock",
-            f"this machine's clock is {-self._ahead:+.0f} s from Ditio's (WORKER_MAX_SKEW_S={self._max_skew_s:g}): set it",
-        )
 
 
 class Service:
     """All parts of a running worker."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, health: Health, store: Store, stop: asyncio.Event) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, health: Health, store: Store, stop: asyncio.Event, caution: Caution
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._health = health
         self._store = store
         self._stop = stop
+        self._caution = caution
         self._clock = WallClock()
         self._topology = topology_of(settings)
         self._connected_before = False
-        self._watch = Watch(metrics)
+        self._watch = Watch(metrics, store, self._clock)
+        self._pauses = Pauses(store, self._clock, stop)
+        self._patience = api.Patience(self._clock)
         self.flow: Flow
         self.process: Process
 
@@ -148,112 +111,81 @@ class Service:
             observe_commit=metrics.ledger_commit,
         )
         stack.push_async_callback(store.close)
+        await store.begin_run()
         health.ok("ledger")
+        caution = Caution(store, stopping=stop.is_set)
+        await caution.start()
         observer = ApiObserver(metrics, settings.worker_max_skew_s)
-        client = await stack.enter_async_context(api.open_api(api_access(settings), clock, observer))
-        service = cls(settings, metrics, health, store, stop)
+        service = cls(settings, metrics, health, store, stop, caution)
+        client = await stack.enter_async_context(
+            api.open_api(
+                api_access(settings, settings.worker_max_in_flight),
+                clock,
+                observer,
+                patience=service._patience,
+                waiting=caution.waiting,
+            )
+        )
         service._connect_parts(client, observer, stack)
         return service
 
     def _connect_parts(self, client: api.Client, observer: ApiObserver, stack: AsyncExitStack) -> None:
-        settings, clock = self._settings, self._clock
-        access = broker_access(settings)
-        publisher = Publisher(access)
-        stack.push_async_callback(publisher.close)
-        lookups = self._lookups(client)
-        reconciler = Reconciler(
-            self._store,
-            client,
-            lookups,
-            clock,
-            policy=Policy(
-                settings.worker_on_delete,
-                settings.worker_create_active,
-                settings.worker_create_only_fields,
-                settings.worker_mark_parents,
-            ),
-            window=Window(settings.ditio_timeout_s, settings.ditio_settle_s),
-            resend=settings.worker_resend,
-            derive=self._derived if settings.ditio_client_ids else None,
-        )
-        intake = Intake(
-            access,
-            self._topology.events,
-            prefetch=settings.worker_prefetch,
-            clock=clock,
-            prepare=self._prepare,
-            on_delivery=lambda delivery: self.flow.take(self.process, delivery),
-            on_lost=self._lost,
-            on_late_ack=self._metrics.late_ack,
-        )
-        stack.push_async_callback(intake.close)
-        self._intake = intake
-        self.flow = Flow(
-            intake,
-            probes=self._probes(client, observer),
-            health=self._health,
+        access = broker_access(self._settings)
+        self._client, self._observer = client, observer
+        self._publisher = Publisher(access)
+        stack.push_async_callback(self._publisher.close)
+
+        def open_intake(on_delivery: Callable[[Delivery], None], on_lost: Callable[[Exception], None]) -> Intake:
+            self._intake = Intake(
+                access,
+                self._topology.events,
+                prefetch=self._settings.worker_prefetch,
+                suspects=self._caution.suspects,
+                clock=self._clock,
+                prepare=self._prepare,
+                on_delivery=on_delivery,
+                on_lost=on_lost,
+                on_late_ack=self._metrics.late_ack,
+            )
+            stack.push_async_callback(self._intake.close)
+            return self._intake
+
+        around = Surroundings(
+            clock=self._clock,
             metrics=self._metrics,
-            clock=clock,
-            drain_s=settings.worker_drain_s,
-        )
-        self.process = Process(
-            handling_of(settings, self._topology),
-            ledger=self._store,
-            ditio=client,
-            resolver=lookups,
-            reconciler=reconciler,
-            publisher=publisher,
-            clock=clock,
+            health=self._health,
+            store=self._store,
+            client=client,
+            publisher=self._publisher,
+            patience=self._patience,
+            caution=self._caution,
+            pauses=self._pauses,
             observer=self._watch,
-            trouble=self.flow.trouble,
+            skew=observer.skew,
+            reach_broker=self._reach_broker,
         )
-        self._control = client.control
-        self._observer = observer
-        observer.on_skew = self.flow.trouble
+        assembly = Assembly(self._settings, around, open_intake)
+        self.flow, self.process = assembly.flow, assembly.process
 
-    def _derived(self, key: Key) -> str:
-        return client_id(self._settings.ditio_company_id, key.project_id, key.external_id)
-
-    def _lost(self, error: BrokerError) -> None:
-        self.flow.trouble(error)
-
-    def _lookups(self, client: api.Client) -> Lookups:
-        async def known(key: Key) -> str | None:
-            return (await self._store.load(key)).task_id
-
-        settings = self._settings
-        return Lookups(
-            client,
-            known,
-            company_id=settings.ditio_company_id,
-            person_id=settings.ditio_person_id,
-            absent_s=min(settings.worker_wait_steps_s) / 2,
-            now=self._clock.monotonic,
-            observe=self._metrics.lookup,
-        )
-
-    def _probes(self, client: api.Client, observer: ApiObserver) -> Mapping[PauseCause, Callable[[], Awaitable[object]]]:
-        async def control() -> None:
-            await client.control()
-            self._health.ok("credentials")
-
-        async def clock() -> None:
-            await client.control()
-            if (skew := observer.skew()) is not None:
-                raise skew
-
-        return {"circuit": control, "credentials": control, "clock": clock, "ledger": self._store.next_due}
+    async def _reach_broker(self) -> None:
+        await self._declare(await self._intake.connect())  # also what was deleted while the connection stayed
+        await self._publisher.probe()
 
     async def _prepare(self, connection: rabbit.Connection) -> None:
         """What a new connection to the broker needs before events are taken from it."""
-        await (rabbit.declare if self._settings.worker_declare else rabbit.verify)(connection, self._topology)
+        await self._declare(connection)
         if not ledger.is_shared(self._settings.ledger_url().place):
             await self._hold_solo(connection)
         self._metrics.broker_connected(on=True)
         if self._connected_before:
             self._metrics.broker_reconnected()
+        else:
+            self._health.ok("broker")  # later it is well when it delivers again
         self._connected_before = True
         log.info("connected to RabbitMQ %s at %s", connection.version, connection.where)
+
+    async def _declare(self, connection: rabbit.Connection) -> None:
+        await (rabbit.declare if self._settings.worker_declare else rabbit.verify)(connection, self._topology)
 
     async def _hold_solo(self, connection: rabbit.Connection) -> None:
         """Takes the lock of the one worker on a SQLite ledger; one that is ending has a while to let go of it."""
@@ -270,25 +202,37 @@ class Service:
 
     async def run(self) -> None:
         """Keeps going until told to stop. Raises WorkerError where starting is pointless."""
-        trouble = await self._first_look()
-        beside = [
-            asyncio.ensure_future(chore)
-            for chore in (
-                health_pages.beat(self._health, self._metrics.loop_lag),
-                chores.due_work(self.flow, self.process, self._store, self._clock),
-                chores.gauges(
-                    self._metrics, self.process, self._intake, self._store, self._clock, self._settings.worker_max_in_flight
-                ),
-                chores.letters(self._metrics, self._watch.letters, self._intake, self._topology.dead, self._clock),
-                chores.prune(self._store, self._clock, self._settings),
-            )
-        ]
+        beside = [asyncio.ensure_future(self._hurry())]
         try:
+            trouble = await unless(self._stop, self._first_look())
+            beside += [asyncio.ensure_future(chore) for chore in self._chores()]
             await self.flow.run(self.process, self._stop, trouble)
+            with suppress(LedgerError):
+                await self._store.end_run()
+            await self._caution.stop()
         finally:
             for chore in beside:
                 chore.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+
+    def _chores(self) -> Sequence[Coroutine[None, None, None]]:
+        return (
+            health_pages.beat(self._health, self._metrics.loop_lag),
+            chores.due_work(self.flow, self.process, self._store, self._clock),
+            chores.gauges(self._metrics, self.process, self._intake, self._store, self._clock, self._client),
+            chores.waiting(self._metrics, self.flow, self._store, self._intake, self._topology.events, self._clock),
+            chores.mark(self._store, self._clock),
+            self._pauses.watch(lambda: self.flow.flowing, self.flow.trouble),
+            chores.letters(self._metrics, self._watch.letters, self._intake, self._topology.dead, self._clock),
+            chores.consumer(self._intake, self._clock),
+            chores.publishing(self._publisher, self.flow, self._health, self._clock),
+            chores.prune(self._store, self._clock, self._settings),
+        )
+
+    async def _hurry(self) -> None:
+        """Once the worker is told to stop, no request waits, and none begins that could outlast the drain."""
+        await self._stop.wait()
+        self._patience.end(self._settings.worker_drain_s)
 
     async def _first_look(self) -> Exception | None:
         """Raises WorkerError for what a person must mend: the topology, another worker. What may pass is returned, or tried again."""
@@ -298,9 +242,10 @@ class Service:
             raise
         except WorkerError as error:
             log.warning("%s; trying again", error)
+            self._health.fail("broker", f"broker: {error}")
         try:
-            await self._control()
+            await self._client.control()
             self._health.ok("credentials")
-        except Outage as error:
+        except (Outage, Abandoned) as error:
             return error
         return self._observer.skew()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
-from typing import Protocol, get_args
+from typing import Protocol
 
-from worker.core.outcome import Applied, Dead, Failure, OutcomeName, Reason, Waiting, WaitKind, name
+from worker.core.outcome import Applied, Dead, Failure, OutcomeName, Reason, Waiting, name
+from worker.ledger import Aside
 from worker.letters import Letters
-from worker.ports import Delivery
+from worker.ports import Clock, Delivery
 from worker.process import Taken
 from worker.reconcile import Conclusion
-from worker.unsettled import State, Unsettled
 
 log = logging.getLogger("worker.events")
 
@@ -23,21 +23,27 @@ class Meter(Protocol):
     def event_settled(self, source: str | None, event_type: str, outcome: OutcomeName, seconds: float) -> None: ...
     def event_applied(self, event_type: str, delay: float) -> None: ...
     def letter_buried(self, reason: Reason) -> None: ...
-    def waiting_now(self, kind: WaitKind, events: int) -> None: ...
-    def work_orders_unsettled(self, state: State, work_orders: int) -> None: ...
     def stamp_tie(self, source: str | None) -> None: ...
     def unknown_fields(self, source: str | None, fields: int) -> None: ...
     def coalesced(self, events: int) -> None: ...
     def held(self, size: int) -> None: ...
 
 
+class WaitingIndex(Protocol):
+    """The part of the ledger that knows what waits; see worker.ledger.Store."""
+
+    async def put_aside(self, aside: Aside) -> None: ...
+    async def taken_up(self, source: str, event_id: str) -> None: ...
+
+
 class Watch:
     """Is told of events by the process, and tells the metrics and the log."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, waiting: WaitingIndex, clock: Clock) -> None:
         self._meter = meter
+        self._waiting = waiting
+        self._clock = clock
         self._held = 0
-        self._unsettled = Unsettled()
         self.letters = Letters()
 
     def received(self, delivery: Delivery) -> None:
@@ -47,6 +53,14 @@ class Watch:
     def released(self, delivery: Delivery) -> None:
         """A message is no longer held: it was settled, or given back."""
         self._hold(-len(delivery.message.body))
+
+    async def settling(self, taken: Taken, conclusion: Conclusion, step: int) -> None:
+        """Keeps the index of what waits true, before the message is acknowledged: `step` seconds in a wait queue, or no more. Raises LedgerError."""
+        if isinstance(conclusion.outcome, Waiting):
+            back_at = int((self._clock.now() + step) * 1_000_000)
+            await self._waiting.put_aside(_aside(taken, conclusion, conclusion.outcome, back_at))
+        elif taken.travel.first_seen is not None:
+            await self._waiting.taken_up(taken.identity.source, taken.identity.id)
 
     def settled(self, taken: Taken, conclusion: Conclusion, seconds: float) -> None:
         """A message was acknowledged, `seconds` after it was taken."""
@@ -66,24 +80,11 @@ class Watch:
             self._meter.coalesced(1)
         if taken.event is not None and taken.event.unknown_fields:
             self._meter.unknown_fields(taken.source, len(taken.event.unknown_fields))
-        self._count_unsettled(taken, conclusion)
         log.info("settled", extra=described(taken, conclusion, seconds))
 
     def _hold(self, size: int) -> None:
         self._held += size
         self._meter.held(self._held)
-
-    def _count_unsettled(self, taken: Taken, conclusion: Conclusion) -> None:
-        event = taken.identity.source, taken.identity.id
-        if isinstance(conclusion.outcome, Waiting):
-            work_order = taken.key or (taken.identity.project, taken.identity.external_id)
-            self._unsettled.waits(event, conclusion.outcome.kind, "stale" if conclusion.task_id else "missing", work_order)
-        else:
-            self._unsettled.settled(event)
-        for kind in get_args(WaitKind):
-            self._meter.waiting_now(kind, self._unsettled.kinds.get(kind, 0))
-        for state in get_args(State):
-            self._meter.work_orders_unsettled(state, self._unsettled.states.get(state, 0))
 
 
 def described(taken: Taken, conclusion: Conclusion, seconds: float) -> dict[str, object]:
@@ -102,6 +103,16 @@ def described(taken: Taken, conclusion: Conclusion, seconds: float) -> dict[str,
         "task_id": conclusion.task_id,
         "calls": list(conclusion.calls),
     }
+
+
+def _aside(taken: Taken, conclusion: Conclusion, waiting: Waiting, back_at: int) -> Aside:
+    """What the index tells of a waiting event."""
+    identity, failure = taken.identity, waiting.failure
+    return Aside(
+        identity.source, identity.id, identity.type, waiting.kind, "stale" if conclusion.task_id else "missing",
+        identity.project, identity.external_id, failure.reason, failure.detail, taken.first_seen, back_at, failure.field,
+        taken.key.project_id if taken.key else None, taken.travel.waited_s,
+    )  # fmt: skip
 
 
 def _failure(conclusion: Conclusion) -> Failure | None:

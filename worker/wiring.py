@@ -5,11 +5,23 @@ from __future__ import annotations
 import time
 
 from worker import __version__, api, rabbit
+from worker.calls import Guard
 from worker.config import Settings
+from worker.core.client_id import client_id
 from worker.core.decode import Rules
+from worker.core.doubt import Window
+from worker.core.plan import Policy
 from worker.core.tables import Tables, parse
+from worker.ledger import Reader
+from worker.ports import Clock, Ditio, Key, Ledger
 from worker.process import Handling, Queues
+from worker.reconcile import Reconciler
+from worker.rehearsal import Rehearsal
+from worker.resolve import Lookups, Observe
 from worker.topology import Topology
+
+AT_ONCE = Window(0, 0)
+"""A doubt that is over when it begins: for what sends nothing that could still arrive."""
 
 
 def topology_of(settings: Settings) -> Topology:
@@ -24,8 +36,8 @@ def broker_access(settings: Settings) -> rabbit.Access:
     return rabbit.Access(settings.amqp_url, ca_file, cert_file, key_file)
 
 
-def api_access(settings: Settings) -> api.Access:
-    """Where Ditio is, by the settings."""
+def api_access(settings: Settings, max_in_flight: int = 1) -> api.Access:
+    """Where Ditio is, by the settings. `max_in_flight` bounds the requests at once: a command makes one after the other."""
     return api.Access(
         settings.ditio_api_base,
         settings.ditio_identity_base,
@@ -38,6 +50,7 @@ def api_access(settings: Settings) -> api.Access:
         str(settings.ditio_ca_file) if settings.ditio_ca_file else None,
         settings.https_proxy() if settings.https_proxy else None,
         settings.no_proxy or (),
+        max_in_flight,
     )
 
 
@@ -65,4 +78,65 @@ def handling_of(settings: Settings, topology: Topology) -> Handling:
         settings.worker_projects.match,
         settings.worker_wait_max_s,
         settings.worker_max_in_flight,
+    )
+
+
+def policy_of(settings: Settings) -> Policy:
+    """What planning depends on, by the settings."""
+    return Policy(
+        settings.worker_on_delete,
+        settings.worker_create_active,
+        settings.worker_create_only_fields,
+        settings.worker_mark_parents,
+    )
+
+
+def reconciling(
+    settings: Settings,
+    ledger: Ledger,
+    ditio: Ditio,
+    clock: Clock,
+    observe: Observe,
+    window: Window,
+    guard: Guard | None = None,
+) -> tuple[Lookups, Reconciler]:
+    """The parts that bring work orders to where their events say, by the settings."""
+
+    async def known(key: Key) -> str | None:
+        return (await ledger.load(key)).task_id
+
+    def derived(key: Key) -> str:
+        return client_id(settings.ditio_company_id, key.project_id, key.external_id)
+
+    lookups = Lookups(
+        ditio,
+        known,
+        company_id=settings.ditio_company_id,
+        person_id=settings.ditio_person_id,
+        absent_s=min(settings.worker_wait_steps_s) / 2,
+        now=clock.monotonic,
+        observe=observe,
+    )
+    reconciler = Reconciler(
+        ledger,
+        ditio,
+        lookups,
+        clock,
+        policy=policy_of(settings),
+        window=window,
+        resend=settings.worker_resend,
+        derive=derived if settings.ditio_client_ids else None,
+        guard=guard,
+    )
+    return lookups, reconciler
+
+
+def rehearsal_of(settings: Settings, ditio: Ditio, known: Reader | None, clock: Clock) -> Rehearsal:
+    """What the worker of these settings would do. `known` is its ledger, if there is one yet."""
+    return Rehearsal(
+        handling_of(settings, topology_of(settings)),
+        ditio,
+        known,
+        clock,
+        lambda ledger, snapshot: reconciling(settings, ledger, snapshot, clock, lambda kind, result: None, AT_ONCE),
     )

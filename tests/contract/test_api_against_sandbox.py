@@ -38,8 +38,7 @@ async def sandbox(**options: Any) -> AsyncIterator[Server]:
 
 
 async def project_of(api: Client) -> Project:
-    project = await api.project_by_number(NUMBER)
-    assert project is not None
+    (project,) = await api.projects_by_number(NUMBER)
     return project
 
 
@@ -105,7 +104,7 @@ async def test_projects_and_people_are_found_by_what_names_them() -> None:
         assert [each.external_number for each in listed] == ["4711", "4712", "4713"]
         assert person is not None
         assert (person["employeeNumber"], bool(person["identityId"]), bool(person["companyProfileId"])) == ("1042", True, True)
-        assert await api.project_by_number("P-9") is None
+        assert not await api.projects_by_number("P-9")
         assert await api.project_by_id("0" * 24) is None
         assert await api.person_by_number("9") is None
 

@@ -300,6 +300,24 @@ async def test_a_deleted_child_does_not_keep_its_parent_marked_where_deleting_de
     assert rig.task("WO-1")["isParent"] is False
 
 
+async def test_a_parent_stays_marked_while_a_child_that_is_gone_lies_under_it_after_all(rig: Rig) -> None:
+    # Given a child whose move under its parent was given up, and that is then deleted
+    await rig.say("WO-1", name="forelder")
+    await rig.say("WO-2", parentActivityId=None, name="barn")
+    rig.server.sandbox.faults.add({"operation": "task_update", "late_s": 20, "count": 3})
+    await rig.say("WO-2", parent="WO-1")
+    await rig.say("WO-2", EventType.DELETED)
+    # When the move arrives late
+    rig.clock.at += 41
+    rig.server.sandbox.settle_late()
+    await rig.later()
+    assert rig.above("WO-2") == "WO-1"
+    assert rig.task("WO-1")["isParent"] is True
+    # Then the event that wanted it changes nothing when it comes back, and the parent is shown as one
+    await rig.later()
+    assert (rig.above("WO-2"), rig.task("WO-1")["isParent"], rig.task("WO-2")["active"]) == ("WO-1", True, False)
+
+
 async def test_due_work_that_fails_for_a_while_is_tried_again_and_what_ditio_refuses_is_not(rig: Rig) -> None:
     # Given
     await rig.say("WO-1", name="forelder")

@@ -170,6 +170,23 @@ async def test_a_task_that_the_worker_deleted_is_not_taken_from_an_older_listing
     assert rig.calls() == 1
 
 
+async def test_a_known_task_is_not_compared_with_a_listing_from_before_its_last_change(rig: Rig) -> None:
+    # Given a listed project, and a task that the worker changed since
+    rig.exist(ORDERS[:50], name="før")
+    await rig.publish(ORDERS[:50], name="etter")
+    await rig.publish(["WO-0"], second=2, price=5.0)
+    project = await rig.lookups.project(ProjectRef("number", "P-0"))
+    replaced: dict[str, Value] = {"active": True, "name": "ny"}
+    for second, kind, values in ((3, EventType.DELETED, {}), (4, EventType.REPLACED, replaced)):
+        event = Event(
+            kind, "/erp", f"e-{second}", Instant(1_700_000_000 + second), None, ProjectRef("number", "P-0"), "WO-0", values
+        )
+        await rig.reconciler.reconcile(project, Key(project.id, "WO-0"), [Job(event, event.stamp(second))])
+    # Then what was reset is seen to be there still, and cleared
+    (task,) = rig.state.with_key(project.id, "WO-0")
+    assert (task["name"], task["price"], task["active"]) == ("ny", 0.0, True)
+
+
 async def test_a_project_that_cannot_be_listed_is_looked_up_one_by_one(rig: Rig) -> None:
     rig.exist(ORDERS[:100], name="før")
     rig.server.sandbox.faults.add({"operation": "task_list", "status": 400, "count": -1})

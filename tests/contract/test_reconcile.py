@@ -392,6 +392,39 @@ async def test_a_deletion_deactivates_and_only_a_newer_active_brings_it_back(rig
     assert rig.task()["active"] is True
 
 
+async def test_a_task_that_came_up_while_its_work_order_was_gone_is_compared_when_that_is_there_again(rig: Rig) -> None:
+    # Given a deletion, and a creation that arrives late with what the template gives
+    rig.state.templates[rig.project_id] = {"price": 950.0}
+    await rig.run(job(1, EventType.DELETED))
+    rig.fault(operation="task_create", late_s=20)
+    await rig.run(job(3, name="a", price=None))
+    rig.clock.at += 41
+    rig.server.sandbox.settle_late()
+    # When it is first found without an event, as what must be gone
+    await rig.run()
+    assert (rig.task()["active"], rig.task()["price"]) == (False, 950.0)
+    # And then the event comes again
+    assert await rig.outcome(job(3, name="a", price=None)) == Applied()
+    assert (rig.task()["name"], rig.task()["price"]) == ("a", 0.0)
+
+
+async def test_a_task_that_was_adopted_but_not_brought_to_all_it_should_hold_is_compared_again(rig: Rig) -> None:
+    # Given a task that somebody made again by hand, in the place of one that held a price
+    await rig.run(job(1, name="a", price=5.0))
+    rig.state.remove(rig.task()["id"])
+    rig.state.put({**_defaults(), "id": "t" * 24, "companyId": "c", "projectId": rig.project_id, "externalId": "WO-1"})
+    # When it is found, and what the event says is refused
+    rig.fault(operation="task_update", skip=1, status=422)
+    ending = await rig.outcome(job(2, workDescription="x"))
+    assert isinstance(ending, Dead)
+    assert rig.task()["price"] == 0.0
+    # Then a look-up is due at once, which repairs it
+    assert await rig.ledger.due(rig.clock.at, 10) == [rig.key]
+    await rig.run()
+    assert (rig.task()["name"], rig.task()["price"]) == ("a", 5.0)
+    assert await rig.ledger.next_due() is None
+
+
 class TestDeleting:
     """WORKER_ON_DELETE=delete."""
 

@@ -80,11 +80,13 @@ async def test_check_tells_line_by_line_what_is_right_and_what_to_do(worker: Wor
     status, out, _ = await run(worker, "check", "--format", "json", "--management", management)
     lines = {line["check"]: line for line in json.loads(out)}
     assert status == 0, out
-    assert set(lines) == {"settings", "broker", "topology", "policies", "token and API", "ledger"}
+    steps = ["settings", "broker", "topology", "policies", "token", "scope", "projects", "company", "tasks", "clock", "ledger"]
+    assert list(lines) == steps
+    assert {line["result"] for line in lines.values()} == {"ok"}
     assert "RabbitMQ 3." in lines["broker"]["detail"]
-    assert "3 projects" in lines["token and API"]["detail"]
+    assert lines["projects"]["detail"] == "3 can be read"
     assert lines["policies"]["detail"] == "none that would throw messages away"
-    # When a policy would destroy messages, the secret is wrong, and the ledger is in use
+    # When a policy would destroy messages, the secret is wrong, and a worker uses the ledger
     vhost.ask(
         "PUT", f"policies/{vhost.name}/careless", {"pattern": ".*", "definition": {"delivery-limit": 20}, "apply-to": "queues"}
     )
@@ -95,8 +97,10 @@ async def test_check_tells_line_by_line_what_is_right_and_what_to_do(worker: Wor
     assert status == 1
     told = {line.split("  ")[0]: line for line in out.splitlines()}
     assert "delivery-limit=20 on workorders.events" in told["policies"]
-    assert "invalid_client" in told["token and API"]
-    assert "used by another worker" in told["ledger"]
+    assert "invalid_client" in told["token"]
+    assert told["scope"].split()[1] == "skipped"
+    assert told["ledger"].split()[1] == "ok"
+    assert worker.get("/readyz").startswith("200"), "the worker was disturbed"
 
 
 async def test_wrong_settings_are_all_told_at_once_with_status_2(worker: WorkerProcess) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 import pytest
@@ -31,6 +31,7 @@ class Rig:
         self.connection: Connection
         self.publisher = Publisher(self.access)
         self.got: list[Delivery] = []
+        self.settled: list[bytes] = []
         self.lost: list[BrokerError] = []
         self.late = 0
 
@@ -53,17 +54,29 @@ class Rig:
             await self.publisher.publish(TOPOLOGY.events, Message(body))
         return bodies
 
-    async def intake(self, prefetch: int = 100) -> Intake:
-        """An intake that is taking."""
+    async def intake(
+        self, prefetch: int = 100, suspects: Callable[[Message], bool] = lambda message: False, settles: int = 0
+    ) -> Intake:
+        """An intake that is taking; the first so many of its messages are settled at once."""
+        left = settles
 
         async def nothing(_: Connection) -> None: ...
 
         def late() -> None:
             self.late += 1
 
+        def take(delivery: Delivery) -> None:
+            nonlocal left
+            self.got.append(delivery)
+            if left:
+                left -= 1
+                self.settled.append(delivery.message.body)
+                delivery.ack()
+
         intake = Intake(
             self.access, TOPOLOGY.events, prefetch=prefetch, clock=WallClock(), prepare=nothing,
-            on_delivery=self.got.append, on_lost=self.lost.append, on_late_ack=late,
+            on_delivery=take, on_lost=self.lost.append, on_late_ack=late,
+            suspects=suspects,
         )  # fmt: skip
         self.stack.push_async_callback(intake.close)
         await intake.start()
@@ -264,3 +277,47 @@ async def test_addresses_are_tried_in_turn_and_errors_hold_no_password(rig: Rig)
     assert "does not accept the user or the password" in str(failed.value)
     assert "hush" not in str(failed.value)
     assert "no-such-password" not in str(failed.value)
+
+
+async def test_it_holds_one_message_as_long_as_those_that_come_are_suspect_and_then_the_whole_prefetch(rig: Rig) -> None:
+    # Given messages of which the first two are suspect
+    bodies = await rig.fill(30)
+    intake = await rig.intake(prefetch=10, suspects=lambda message: message.body in bodies[:2])
+    for count in (1, 2):
+        await eventually(lambda count=count: len(rig.got) == count)  # type: ignore[misc]  # a default has no type
+        assert await depth(rig.connection, TOPOLOGY.events) == (30 - count, 1), "one is held, and one consumer takes"
+        # When it is settled
+        rig.got[-1].ack()
+    # Then the third brings the rest, in order, and nothing was given back
+    await eventually(lambda: len(rig.got) == 12)
+    assert (await depth(rig.connection, TOPOLOGY.events))[0] == 18
+    for place in range(2, 30):
+        await eventually(lambda place=place: len(rig.got) > place)  # type: ignore[misc]
+        rig.got[place].ack()
+    assert rig.bodies() == bodies
+    assert not any(each.message.redelivered for each in rig.got)
+    await intake.give_back()
+    assert await depth(rig.connection, TOPOLOGY.events) == (0, 0)
+
+
+async def test_a_message_that_is_settled_at_once_does_not_let_the_next_be_rejected_or_overtaken(rig: Rig) -> None:
+    # Given a worker that settles what it gets at once, so that the broker has the next on its way
+    bodies = await rig.fill(300)
+    for _ in range(20):
+        rig.got.clear()
+        began = len(rig.settled)
+        intake = await rig.intake(prefetch=5, settles=3)
+        await eventually(lambda began=began: len(rig.settled) == began + 3 and len(rig.got) == 7)  # type: ignore[misc]
+        await intake.close()
+    # Then
+    assert rig.settled == bodies[:60]
+
+
+async def test_a_prefetch_of_one_stays_so(rig: Rig) -> None:
+    await rig.fill(5)
+    await rig.intake(prefetch=1)
+    await eventually(lambda: len(rig.got) == 1)
+    for place in range(4):
+        assert await depth(rig.connection, TOPOLOGY.events) == (4 - place, 1)
+        rig.got[-1].ack()
+        await eventually(lambda place=place: len(rig.got) == place + 2)  # type: ignore[misc]

@@ -8,11 +8,12 @@ import msgspec
 import pytest
 
 from tests.ledger.conftest import Shelf
+from worker.core.caution import Standing
 from worker.core.errors import LedgerError
 from worker.core.record import Cell, Record
 from worker.core.stamp import Instant, Sequence, Stamp
 from worker.ledger import LedgerRefused
-from worker.ports import Happened, Key, WorkOrder
+from worker.ports import Happened, Key, Suspects, WorkOrder
 
 KEY = Key("p-1", "WO-1")
 
@@ -114,6 +115,7 @@ async def test_first_seen_is_the_smallest_ever_given(shelf: Shelf) -> None:
     assert await store.first_seen("/erp", "e-1", 70) == 50
     assert await store.first_seen("/erp", "e-1", 30) == 30
     assert await store.first_seen("/other", "e-1", 99) == 99
+    assert (await store.seen("/erp", "e-1"), await store.seen("/other", "e-2")) == (30, None)
 
 
 async def test_doubts_are_due_when_their_time_is_over_and_the_longest_overdue_first(shelf: Shelf) -> None:
@@ -257,3 +259,80 @@ async def test_a_closed_ledger_refuses_everything(shelf: Shelf) -> None:
     await store.close()
     with pytest.raises(LedgerError, match="closed"):
         await store.load(KEY)
+
+
+async def test_notes_stand_until_they_are_lifted_or_the_message_is_settled_and_a_workers_own_does_not_count(shelf: Shelf) -> None:
+    # Given
+    store = await shelf.open()
+    for worker in ("w-1", "w-1", "w-2", "w-3"):
+        await store.note("m-1", worker)
+    await store.note("m-2", "w-1")
+    await store.close()
+    store = await shelf.open()
+    # Then
+    assert await store.standing("m-1", "w-4") == Standing(3)
+    assert await store.standing("m-1", "w-2") == Standing(2)
+    assert await store.suspects() == Suspects(frozenset({"m-1", "m-2"}))
+    # When
+    await store.lift("m-1", "w-1")
+    await store.lift("m-2", "w-9")
+    assert await store.standing("m-1", "w-4") == Standing(2)
+    await store.settled("m-1")
+    # Then
+    assert await store.standing("m-1", "w-4") == Standing()
+    assert await store.suspects() == Suspects(frozenset({"m-2"}))
+
+
+async def test_who_used_up_its_notes_counts_against_others_until_something_is_settled_and_the_condemned_stay_so(
+    shelf: Shelf,
+) -> None:
+    # Given
+    store = await shelf.open()
+    await store.broke("m-1", condemned=True)
+    await store.broke("m-1", condemned=False)
+    await store.broke("m-2", condemned=False)
+    await store.note("m-2", "w-1")
+    await store.close()
+    store = await shelf.open()
+    # Then
+    assert await store.standing("m-1", "w-2") == Standing(0, condemned=True, others=1)
+    assert await store.standing("m-2", "w-2") == Standing(1, condemned=False, others=1)
+    assert await store.standing("m-3", "w-2") == Standing(0, condemned=False, others=2)
+    assert await store.suspects() == Suspects(frozenset({"m-1", "m-2"}), tense=True)
+    # When
+    await store.settled("m-3")
+    # Then
+    assert await store.standing("m-2", "w-2") == Standing(1)
+    assert await store.standing("m-1", "w-2") == Standing(0, condemned=True)
+    assert await store.suspects() == Suspects(frozenset({"m-1", "m-2"}))
+
+
+async def test_forgiving_removes_notes_and_nothing_else(shelf: Shelf) -> None:
+    store = await shelf.open()
+    await store.broke("m-1", condemned=True)
+    await store.note("m-2", "w-1")
+    await store.forgive()
+    assert await store.suspects() == Suspects(frozenset({"m-1"}), tense=True)
+    assert await store.standing("m-2", "w-2") == Standing(0, others=1)
+
+
+async def test_it_knows_when_an_operator_last_resumed(shelf: Shelf) -> None:
+    store = await shelf.open()
+    assert await store.resumed() == 0
+    shelf.clock.at = 1_234.567891
+    await store.resume()
+    await store.close()
+    assert await (await shelf.open()).resumed() == 1_234.567891
+
+
+async def test_it_knows_whether_the_worker_before_ended_in_order(shelf: Shelf) -> None:
+    # Given
+    store = await shelf.open()
+    assert not await store.arrive(), "nothing is known of a worker before"
+    await store.leave()
+    await store.close()
+    # When, Then
+    store = await shelf.open()
+    assert await store.arrive()
+    await store.close()
+    assert not await (await shelf.open()).arrive(), "the last one never left"

@@ -46,7 +46,7 @@ class Workers:
     async def held(self) -> int:
         """How many locks the server knows of."""
         ((number,),) = await self.database.ask(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND mode = 'ExclusiveLock'"
             " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
         return int(number)

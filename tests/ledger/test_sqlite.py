@@ -187,3 +187,77 @@ async def test_everything_that_was_answered_is_there_after_kill_9(tmp_path: Path
         missing = [number for number in answered if (await store.load(Key("p", f"WO-{number}"))).task_id != f"t-{number}"]
         assert missing == []
         await store.close()
+
+
+async def test_an_older_ledger_in_its_place_is_noticed_until_it_was_compared(sqlite: Shelf, tmp_path: Path) -> None:
+    # Given a copy, and more that happened after it
+    store = await sqlite.open()
+    await store.commit(WorkOrder(KEY))
+    await store.mark()
+    await store.close()
+    copy = sqlite.path.read_bytes()
+    store = await sqlite.open()
+    assert not await store.restored(), "nothing has happened"
+    await store.commit(WorkOrder(Key("p-2", "WO-2")))
+    await store.close()
+    # When the copy takes its place
+    sqlite.path.write_bytes(copy)
+    store = await sqlite.open()
+    # Then also after one more restart
+    assert await store.restored()
+    await store.close()
+    store = await sqlite.open()
+    assert await store.restored()
+    assert await store.projects() == ["p-1"]
+    # Until it was compared
+    await store.rebase([WorkOrder(KEY, Record(), "t-1")])
+    await store.believe()
+    await store.close()
+    store = await sqlite.open()
+    assert not await store.restored()
+    assert await store.of_project("p-1") == [WorkOrder(KEY, Record(), "t-1")]
+
+
+async def test_a_killed_worker_leaves_a_ledger_that_is_believed_and_an_older_copy_of_it_is_not(sqlite: Shelf) -> None:
+    # Given a worker that marks, and dies without closing
+    store = await sqlite.open()
+    await store.commit(WorkOrder(KEY))
+    await store.mark()
+    with sqlite3.connect(sqlite.path) as db:
+        copy = db.serialize()
+    db.close()
+    await store.commit(WorkOrder(Key("p-2", "WO-2")))
+    await store.mark()
+    await store.commit(WorkOrder(Key("p-3", "WO-3")))
+    dead = sqlite.path.parent
+    again = Shelf("sqlite", dead / "again", sqlite.stack)
+    again.path.parent.mkdir(parents=True)
+    for file in dead.glob("ledger.db*"):
+        (again.path.parent / file.name).write_bytes(file.read_bytes())
+    # When it starts again
+    reopened = await again.open()
+    assert not await reopened.restored()
+    assert await reopened.work_orders() == 3
+    await reopened.close()
+    # And when it starts on the copy
+    for file in again.path.parent.glob("ledger.db-*"):
+        file.unlink()
+    again.path.write_bytes(copy)
+    assert await (await again.open()).restored()
+
+
+async def test_a_ledger_without_its_mark_is_compared_and_a_lost_one_has_nothing_to_compare(sqlite: Shelf) -> None:
+    # Given
+    store = await sqlite.open()
+    await store.commit(WorkOrder(KEY))
+    await store.close()
+    mark = sqlite.path.with_name("ledger.db.mark")
+    # When it was moved without its mark
+    mark.unlink()
+    store = await sqlite.open()
+    assert await store.restored()
+    await store.close()
+    # When the ledger itself is lost
+    sqlite.path.unlink()
+    store = await sqlite.open()
+    assert not await store.restored()

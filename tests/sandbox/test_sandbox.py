@@ -463,3 +463,42 @@ def test_a_foreman_takes_one_kind_of_id_by_the_option(kind: str) -> None:
     other = "companyProfileId" if kind == "identityId" else "identityId"
     assert ditio.create("WO-1", mainForemanId=user[kind])[0] == 201
     assert ditio.create("WO-2", mainForemanId=user[other])[0] == 400
+
+
+@pytest.mark.parametrize(("companies", "seen"), [("one", 1), ("several", 2)])
+def test_the_client_sees_the_projects_of_one_company_or_of_several(companies: str, seen: int) -> None:
+    ditio = Ditio(companies=companies, single="array")
+    other = ditio.put_in("projects", {"projectNumber": "P-1", "companyId": "c" * 24})[0]["id"]
+    assert len(ditio.ask("GET", "projects")[1]) == seen
+    assert len(ditio.ask("GET", "projects/by-project-number/P-1")[1]) == seen
+    assert ditio.ask("GET", f"projects/{other}")[0] == (404 if seen == 1 else 200)
+    # And the tasks in them
+    for number, project in enumerate((ditio.project, other)):
+        ditio.put_in("tasks", {"externalId": f"WO-{number}", "projectId": project})
+    assert len(ditio.ask("GET", "tasks/by-project-number/P-1")[1]) == seen
+
+
+@pytest.mark.parametrize("said", [{}, {"retry_after_s": 2}])
+def test_more_than_its_capacity_within_a_second_gets_429_and_what_that_says(said: dict[str, float]) -> None:
+    # Given
+    now = [1000.0]
+    sandbox = Sandbox(Options().changed({"capacity_per_s": 3, **said}), lambda: now[0])
+    asked = Request("GET", "/core/api/v4/integration/projects")
+    # When five come at once, and one a second later
+    replies = [sandbox.handle(asked) for _ in range(5)]
+    now[0] += 1
+    replies.append(sandbox.handle(asked))
+    # Then those that were taken are told that they lack a token
+    assert [reply.status for reply in replies] == [401, 401, 401, 429, 429, 401]
+    assert [reply.headers.get("Retry-After") for reply in replies[3:5]] == (["2", "2"] if said else [None, None])
+    # And the identity server is another
+    assert sandbox.handle(Request("POST", "/connect/token")).status == 400
+
+
+def test_what_it_does_not_work_on_at_once_queues() -> None:
+    now = [1000.0]
+    sandbox = Sandbox(Options().changed({"capacity_concurrent": 2, "latency_s": 0.5}), lambda: now[0])
+    asked = Request("GET", "/core/api/v4/integration/projects")
+    assert [sandbox.handle(asked).delay_s for _ in range(5)] == [0.5, 0.5, 1.0, 1.0, 1.5]
+    now[0] += 1.25
+    assert [sandbox.handle(asked).delay_s for _ in range(2)] == [0.5, 0.75]

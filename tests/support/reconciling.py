@@ -39,9 +39,9 @@ def access(server: Server, **changes: object) -> Access:
 
 
 @asynccontextmanager
-async def client(server: Server, **changes: object) -> AsyncIterator[Client]:
+async def client(server: Server, clock: Clock | None = None, **changes: object) -> AsyncIterator[Client]:
     """An open client of a sandbox."""
-    async with open_api(access(server, **changes), WallClock(), Unobserved()) as opened:
+    async with open_api(access(server, **changes), clock or WallClock(), Unobserved()) as opened:
         yield opened
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from worker.api import Access, safe_in_path
 from worker.api.flight import SingleFlight
 from worker.api.gate import Gate
+from worker.api.patience import Patience
 from worker.api.response import http_date, retry_after, said
 from worker.api.segment import path
 from worker.api.transport import Transport
@@ -45,7 +46,7 @@ class SteppingClock:
 
 async def test_requests_start_no_faster_than_the_budget() -> None:
     clock = SteppingClock()
-    gate = Gate(clock, per_s=4)
+    gate = Gate(clock, Patience(clock), per_s=4)
     starts = []
     for _ in range(5):
         await gate.passed()
@@ -55,7 +56,7 @@ async def test_requests_start_no_faster_than_the_budget() -> None:
 
 async def test_nobody_starts_while_ditio_asks_for_quiet_and_a_shorter_pause_does_not_end_a_longer_one() -> None:
     clock = SteppingClock()
-    gate = Gate(clock)
+    gate = Gate(clock, Patience(clock))
     gate.quiet(30)
     gate.quiet(5)
     await gate.passed()
@@ -65,7 +66,7 @@ async def test_nobody_starts_while_ditio_asks_for_quiet_and_a_shorter_pause_does
 async def test_quiet_that_is_asked_for_while_a_request_waits_for_its_turn_holds_it() -> None:
     # Given a request that waits a second for its turn, and a 429 meanwhile
     clock = SteppingClock()
-    gate = Gate(clock, per_s=1)
+    gate = Gate(clock, Patience(clock), per_s=1)
     await gate.passed()
     clock.meanwhile = lambda: gate.quiet(20)
     # When
@@ -75,7 +76,7 @@ async def test_quiet_that_is_asked_for_while_a_request_waits_for_its_turn_holds_
 
 
 async def test_a_pause_of_over_a_minute_gives_back() -> None:
-    gate = Gate(SteppingClock())
+    gate = Gate(clock := SteppingClock(), Patience(clock))
     gate.quiet(61)
     with pytest.raises(Outage) as error:
         await gate.passed()
@@ -107,6 +108,7 @@ async def test_who_asks_after_an_end_asks_anew() -> None:
         ("Sun, 15 Mar 2026 12:00:30 GMT", 30.0),
         ("Sun, 15 Mar 2026 11:00:00 GMT", 0.0),
         ("soon", None),
+        ("0\x1f", 0.0),
         ("-5", None),
         ("1.5", None),
         ("²", None),

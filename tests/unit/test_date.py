@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,10 +34,47 @@ OSLO = "Europe/Oslo"
         ("2026-10-25T23:00:00Z", "2026-10-26T00:00:00Z"),
         ("2026-10-25T02:30:00+02:00", "2026-10-25T00:30:00Z"),
         ("2026-10-25T02:30:00+01:00", "2026-10-25T01:30:00Z"),
+        # The last and the first instants on either side, which are no midnights in Oslo.
+        ("2026-03-29T00:59:59Z", "2026-03-29T00:59:59Z"),
+        ("2026-03-29T01:00:00Z", "2026-03-29T01:00:00Z"),
+        ("2026-03-28T23:00:00Z", "2026-03-29T00:00:00Z"),
+        ("2026-03-29T23:00:00Z", "2026-03-29T23:00:00Z"),
+        ("2026-10-24T23:00:00Z", "2026-10-24T23:00:00Z"),
+        ("2026-10-25T22:00:00Z", "2026-10-25T22:00:00Z"),
+        ("2026-10-25T00:59:59.5Z", "2026-10-25T00:59:59.5Z"),
+        ("2026-10-25T02:00:00+02:00", "2026-10-25T00:00:00Z"),
+        ("2026-12-31T23:00:00Z", "2027-01-01T00:00:00Z"),
+        ("2027-01-01T00:30:00+01:00", "2026-12-31T23:30:00Z"),
+        ("2028-02-28T23:00:00Z", "2028-02-29T00:00:00Z"),
+        ("2026-03-14t23:00:00z", "2026-03-15T00:00:00Z"),
+        ("2026-03-15T00:00:00-00:00", "2026-03-15T00:00:00Z"),
+        ("2026-03-14T23:00:00.001Z", "2026-03-14T23:00:00.001Z"),
+        ("2026-03-15T23:59:60+00:00", "2026-03-16T00:00:00Z"),
     ],
 )
 def test_a_day_stays_that_day_and_a_moment_is_sent_in_utc(given: str, sent: str) -> None:
     assert wire_date(given, OSLO, "data.startDate") == sent
+
+
+@pytest.mark.parametrize(
+    ("zone", "given", "sent"),
+    [
+        ("UTC", "2026-03-14T23:00:00Z", "2026-03-14T23:00:00Z"),
+        ("America/New_York", "2026-03-15T04:00:00Z", "2026-03-15T00:00:00Z"),
+        ("Asia/Kathmandu", "2026-03-14T18:15:00Z", "2026-03-15T00:00:00Z"),
+        # Midnight happens twice in Havana on 1 November 2026, and not at all in Santiago on 6 September 2026.
+        ("America/Havana", "2026-11-01T04:00:00Z", "2026-11-01T00:00:00Z"),
+        ("America/Havana", "2026-11-01T05:00:00Z", "2026-11-01T00:00:00Z"),
+        ("America/Santiago", "2026-09-06T04:00:00Z", "2026-09-06T04:00:00Z"),
+    ],
+)
+def test_midnight_in_the_date_zone_is_a_day_there(zone: str, given: str, sent: str) -> None:
+    assert wire_date(given, zone, "data.startDate") == sent
+
+
+@given(st.dates(), st.sampled_from(["+00:00", "+01:00", "+02:00", "-05:00", "+13:45"]))
+def test_every_day_given_as_a_midnight_is_that_day(day: date, offset: str) -> None:
+    assert wire_date(f"{day}T00:00:00{offset}", OSLO, "data.startDate") == wire_date(str(day), OSLO, "") == f"{day}T00:00:00Z"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +83,16 @@ def test_a_day_stays_that_day_and_a_moment_is_sent_in_utc(given: str, sent: str)
         ("2026-10-25T02:30:00", "happens twice in Europe/Oslo"),
         ("2026-03-29T02:30:00", "does not happen in Europe/Oslo"),
         ("2026-03-15T08:00:00", "no certain moment"),
+        ("2026-03-15T00:00:00", "no certain moment"),
+        ("2026-10-25T03:00:00", "no certain moment"),
+        ("2026-03-29T03:00:00", "no certain moment"),
+        ("2026-10-25T02:00:00", "happens twice"),
+        ("2026-03-29T02:00:00", "does not happen"),
+        ("2026-03-15 08:00:00Z", "expected a date"),
+        ("2026-03-15T08:00Z", "expected a date"),
+        ("2026-03-15T08:00:00+0100", "expected a date"),
+        ("2026-03-15T08:00:60Z", "no such time of day"),
+        ("2027-02-29", "there is no such day"),
         ("15.03.2026", "expected a date such as"),
         ("2026-02-30", "there is no such day"),
         ("2026-13-01", "there is no such day"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.ledger.conftest import StoppedClock
+from worker.core.caution import mark
 from worker.core.decode import Rules
 from worker.core.errors import Absent, BrokerError, LedgerError, Outage, UnknownOutcome
 from worker.core.event import ProjectRef
@@ -18,7 +20,7 @@ from worker.core.letter import Facts, travel, waiting
 from worker.core.message import Message
 from worker.core.outcome import Applied, Failure, Outcome, Waiting
 from worker.ledger.memory import Contents, MemoryLedger
-from worker.ports import Key, Project
+from worker.ports import Key, Project, Suspects
 from worker.process import FAILING_ROUNDS, Handling, Process, Queues, Taken
 from worker.reconcile import Conclusion
 from worker.round import Job
@@ -69,18 +71,23 @@ class Rig:
         self.end: Outcome | Exception = Applied()
         self.project_error: Exception | None = None
         self.publish_error: Exception | None = None
+        self.index_error: Exception | None = None
+        self.clock_error: Exception | None = None
+        self.settling_steps: list[int] = []
         self.fresh: list[bool] = []
+        self.gate: asyncio.Event | None = None
+        self.noted_at_work: list[bool] = []
+        self.noted_at_publish: list[bool] = []
         self.clock = StoppedClock(1_800_000_000.0)
         handling = Handling(
             Rules(now=0), QUEUES, "0.1.0", settings.get("source", lambda source: "all"),
             settings.get("handles", lambda number: True), settings.get("wait_max_s", 1000),
         )  # fmt: skip
-        ledger = Locked(self.steps, clock=self.clock)
-        self.ledger = ledger
+        self.ledger = Locked(self.steps, clock=self.clock)
         me: Any = self
         self.process = Process(
-            handling, ledger=ledger, ditio=me, resolver=me, reconciler=me, publisher=me, clock=self.clock,
-            observer=me, trouble=self.troubles.append,
+            handling, ledger=self.ledger, ditio=me, resolver=me, reconciler=me, publisher=me, clock=self.clock,
+            observer=me, trouble=self.troubles.append, sure_of_clock=self.look_at_the_clock,
         )  # fmt: skip
 
     async def take(self, body: object = None, **headers: object) -> None:
@@ -97,6 +104,9 @@ class Rig:
     async def reconcile(self, project: Project, key: object, jobs: list[Job]) -> list[Conclusion]:
         self.steps.append("reconcile")
         self.jobs += jobs
+        self.noted_at_work.append(await self.noted())
+        if self.gate is not None:
+            await self.gate.wait()
         if isinstance(self.end, Exception):
             raise self.end
         return [Conclusion(self.end, "t-1", ("task_create",), 2) for _ in jobs]
@@ -105,7 +115,12 @@ class Rig:
         if self.publish_error is not None:
             raise self.publish_error
         self.steps.append(f"publish {queue}")
+        self.noted_at_publish.append(await self.noted())
         self.published.append((queue, message))
+
+    async def noted(self) -> bool:
+        """Whether a note stands now."""
+        return bool((await self.ledger.suspects()).marks)
 
     async def control(self) -> None:
         self.steps.append("control")
@@ -113,6 +128,16 @@ class Rig:
     def received(self, delivery: object) -> None: ...
     def released(self, delivery: object) -> None:
         self.steps.append("released")
+
+    async def settling(self, taken: Taken, conclusion: Conclusion, step: int) -> None:
+        if self.index_error is not None:
+            raise self.index_error
+        self.settling_steps.append(step)
+
+    async def look_at_the_clock(self) -> None:
+        self.steps.append("clock")
+        if self.clock_error is not None:
+            raise self.clock_error
 
     def settled(self, taken: Taken, conclusion: Conclusion, seconds: float) -> None:
         self.settled_as.append(type(conclusion.outcome).__name__.lower())
@@ -210,6 +235,14 @@ async def test_after_eight_rounds_of_failing_an_event_is_a_letter() -> None:
     assert rig.published[1][1].headers["failure-reason"] == "failing"
 
 
+async def test_what_is_not_held_against_an_event_takes_the_first_step_each_time_and_is_not_counted() -> None:
+    rig = Rig(wait_max_s=70)
+    rig.end = Waiting("failing", Failure("rejected", "403", status=403), counted=False)
+    await rig.take(None, **waited(70, FAILING_ROUNDS - 1))
+    queue, message = rig.published[0]
+    assert (queue, travel(message).waited_s, travel(message).failing_rounds) == ("wait.10s", 70, FAILING_ROUNDS - 1)
+
+
 async def test_a_missing_project_waits_and_a_failing_one_asks_the_control_read() -> None:
     rig = Rig()
     rig.project_error = Absent("project", "no project P-1")
@@ -261,3 +294,112 @@ async def test_what_was_abandoned_in_its_lane_stays_with_the_broker_without_trou
     rig.process.lanes.abandon()
     await rig.take()
     assert (rig.steps, rig.troubles) == (["released"], [])
+
+
+async def test_what_waits_is_indexed_before_it_is_acknowledged_and_nothing_is_acknowledged_without() -> None:
+    # Given
+    rig = Rig()
+    rig.end = NOT_THERE
+    # When
+    await rig.take()
+    # Then
+    assert rig.settling_steps == [10]
+    # And when the ledger cannot note it
+    rig.index_error, rig.steps = LedgerError("full"), []
+    await rig.take()
+    assert "ack" not in rig.steps
+    assert rig.troubles == [rig.index_error]
+
+
+async def test_an_event_of_the_future_is_condemned_only_once_the_clock_is_known_to_be_right() -> None:
+    # Given an event two hours ahead of this machine's clock
+    rig = Rig()
+    event = {**EVENT, "time": "2027-01-15T10:00:00Z"}
+    # When it is the clock that is wrong
+    rig.clock_error = Outage("clock", "two hours behind")
+    await rig.take(event)
+    # Then
+    assert rig.steps == ["clock", "released"]
+    assert rig.troubles == [rig.clock_error]
+    # And when the clock is right
+    rig.clock_error, rig.steps = None, []
+    await rig.take(event)
+    assert rig.steps == ["clock", "publish dead", "ack", "released"]
+
+
+# --- caution
+
+
+def redelivered(body: bytes) -> Message:
+    return Message(body, {"event-id": "e-7", "external-id": "WO-7"}, redelivered=True)
+
+
+async def ended_at(rig: Rig, message: Message) -> None:
+    """Three workers have ended at this message."""
+    for worker in ("w-1", "w-2", "w-3"):
+        await rig.ledger.note(mark(message), worker)
+
+
+async def test_what_ended_the_worker_three_times_is_a_letter_that_says_so_and_is_not_looked_at() -> None:
+    rig = Rig()
+    message = redelivered(b"\xff not even a body")
+    await ended_at(rig, message)
+    await rig.process.take(Delivered(message, rig.steps))
+    assert rig.steps == ["publish dead", "ack", "released"]
+    letter = rig.published[0][1]
+    assert (letter.body, letter.headers["failure-reason"]) == (message.body, "poisonous")
+    assert (letter.headers["event-id"], letter.headers["external-id"]) == ("e-7", "WO-7"), "as an earlier round wrote them"
+    assert "3 times" in str(letter.headers["failure-detail"])
+    assert rig.settled_as == ["dead"]
+
+
+async def test_a_second_one_in_a_row_goes_to_a_wait_queue() -> None:
+    rig = Rig()
+    await rig.ledger.broke("another", condemned=True)
+    message = redelivered(b"{}")
+    await ended_at(rig, message)
+    await rig.process.take(Delivered(message, rig.steps))
+    assert rig.steps == ["publish wait.10s", "ack", "released"]
+    assert rig.published[0][1].headers["failure-reason"] == "poisonous"
+
+
+async def test_what_is_no_messages_fault_pauses_the_worker_and_leaves_the_message_with_the_broker() -> None:
+    rig = Rig()
+    for other in ("one", "another"):
+        await rig.ledger.broke(other, condemned=False)
+    message = redelivered(b"{}")
+    await rig.ledger.note(mark(message), "w-1")
+    await rig.process.take(Delivered(message, rig.steps))
+    assert rig.steps == ["released"]
+    (trouble,) = rig.troubles
+    assert isinstance(trouble, Outage)
+    assert trouble.cause == "environment"
+
+
+async def test_no_note_stands_while_a_confirm_is_waited_for_or_when_all_is_done() -> None:
+    rig = Rig()
+    rig.end = NOT_THERE
+    message = redelivered(json.dumps(EVENT).encode())
+    await rig.process.take(Delivered(message, rig.steps))
+    assert rig.noted_at_publish == [False]
+    assert rig.noted_at_work == [True]
+    assert await rig.ledger.suspects() == Suspects()
+
+
+async def test_what_was_given_back_while_it_waited_for_its_turn_is_not_touched() -> None:
+    # Given one message at work, and a redelivered one behind it
+    rig = Rig()
+    rig.gate = asyncio.Event()
+    first = asyncio.ensure_future(rig.take())
+    await asyncio.sleep(0)
+    message = redelivered(json.dumps(EVENT).encode())
+    second = asyncio.ensure_future(rig.process.take(Delivered(message, rig.steps)))
+    await asyncio.sleep(0)
+    # When
+    rig.process.lanes.abandon()
+    rig.process.lanes.open()
+    rig.gate.set()
+    await asyncio.gather(first, second)
+    # Then
+    assert rig.steps == ["reconcile", "ack", "released", "released"]
+    assert rig.troubles == []

@@ -41,9 +41,9 @@ class Ditio:
         if self.error is not None:
             raise self.error
 
-    async def project_by_number(self, number: str) -> Project | None:
+    async def projects_by_number(self, number: str) -> Sequence[Project]:
         await self._count("project")
-        return next((each for each in self.all_projects if each.number and each.number.lower() == number.lower()), None)
+        return [each for each in self.all_projects if each.number and each.number.lower() == number.lower()][:1]
 
     async def project_by_id(self, project_id: str) -> Project | None:
         await self._count("project")
@@ -145,6 +145,33 @@ async def test_an_external_number_is_found_by_the_index_and_two_of_them_are_ambi
     ditio.all_projects = [OURS, Project("p-2", "P-2", "X-1", "c-1")]
     with pytest.raises(Ambiguous, match="p-1, p-2"):
         await lookups.project(ProjectRef("externalNumber", "X-1"), fresh=True)
+
+
+async def test_a_number_is_ambiguous_whether_the_look_up_or_the_index_shows_the_second_project(
+    lookups: Lookups, ditio: Ditio
+) -> None:
+    theirs = Project("p-2", "P-1", None, "c-2")
+    for index, looked_up in (([OURS, theirs], [OURS]), ([OURS, theirs], [theirs]), ([OURS], [theirs, OURS])):
+        ditio.all_projects = index
+        setattr(ditio, "projects_by_number", _answers(looked_up))
+        with pytest.raises(Ambiguous, match=r"2 projects with the number .*: p-1, p-2"):
+            await lookups.project(ProjectRef("number", "P-1"), fresh=True)
+
+
+def _answers(projects: Sequence[Project]) -> Any:
+    async def projects_by_number(number: str) -> Sequence[Project]:
+        return projects
+
+    return projects_by_number
+
+
+async def test_a_key_is_looked_for_in_a_listing_when_its_project_has_another_number_now(lookups: Lookups, ditio: Ditio) -> None:
+    ditio.tasks = [task("WO-2")]
+    assert list(await lookups.tasks(OURS, "WO-1")) == []
+    assert ditio.asked["listing"] == 0
+    ditio.all_projects = [Project("p-1", "P-0", None, "c-1"), Project("p-2", "P-1", None, "c-1")]
+    assert list(await lookups.tasks(OURS, "WO-1")) == []
+    assert ditio.asked["listing"] == 1
 
 
 async def test_only_tasks_of_exactly_this_project_and_external_id_count(lookups: Lookups, ditio: Ditio) -> None:

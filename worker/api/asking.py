@@ -30,6 +30,16 @@ class Asking:
         self._believed_until = float("-inf")
         self._controlled = SingleFlight(self._control)
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests are in flight now."""
+        return self._http.in_flight
+
+    @property
+    def concurrency_limit(self) -> int:
+        """How many requests may be in flight at once now: what Ditio bears."""
+        return self._http.concurrency_limit
+
     async def control(self) -> None:
         """The read that must succeed: all projects, as an array. Those who ask at once share one request. Raises Outage."""
         await self._controlled()
@@ -86,10 +96,10 @@ class Asking:
 
 
 def given(operation: OperationName, answer: Answer) -> object:
-    """What a look-up was answered; nothing, null and an empty body are None. Raises UnknownOutcome for what is no JSON."""
+    """What was answered; nothing, null and an empty body are None. Raises UnknownOutcome for what Ditio never says."""
     value = decoded(answer.body)
-    if value is None and answer.body.strip() not in (b"", b"null"):
-        raise UnknownOutcome(f"{operation}: the answer is not JSON", attempts=answer.attempts)
+    if not isinstance(value, dict | list) and answer.body.strip() not in (b"", b"null"):
+        raise UnknownOutcome(f"{operation}: the answer is not JSON of an object or array", attempts=answer.attempts)
     return value
 
 

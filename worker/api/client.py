@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 
-import httpx
-
+from worker.api.access import Access, Observer, RetryCause
 from worker.api.directory import Directory
+from worker.api.exchange import Exchange
 from worker.api.gate import Gate
-from worker.api.http import Access, Http, Observer, RetryCause
+from worker.api.http import Http, Waiting
+from worker.api.httpx_wire import open_wire
+from worker.api.limiter import Limiter
+from worker.api.patience import Patience
 from worker.api.reading import Reading
 from worker.api.token import TokenSource
-from worker.api.transport import Transport
+from worker.api.wire import Wire
 from worker.api.writing import Writing
+from worker.core import limit
 from worker.ports import Clock, OperationName
 
 
@@ -36,11 +39,29 @@ class Unobserved:
 
 
 @asynccontextmanager
-async def open_api(access: Access, clock: Clock, observer: Observer) -> AsyncIterator[Client]:
-    """A client, until the block ends."""
-    context = ssl.create_default_context(cafile=access.ca_file) if access.ca_file else None
-    transport = Transport(context, access.proxy, access.no_proxy, connect_s=access.timeout_s / 2)
-    async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=access.timeout_s) as client:
-        tokens = TokenSource(access, client, clock, observer)
-        http = Http(access, client, tokens, Gate(clock, access.max_requests_per_s), clock, observer)
+async def open_api(
+    access: Access,
+    clock: Clock,
+    observer: Observer,
+    *,
+    wire: Wire | None = None,
+    patience: Patience | None = None,
+    waiting: Waiting = nullcontext,
+) -> AsyncIterator[Client]:
+    """A client, until the block ends.
+
+    `wire` takes the place of the network; once `patience` is at its end requests raise Abandoned; `waiting` surrounds each request with
+    all its attempts.
+    """
+    async with AsyncExitStack() as stack:
+        if wire is None:
+            wire = await stack.enter_async_context(
+                open_wire(access.ca_file, access.proxy, access.no_proxy, connect_s=access.timeout_s / 2)
+            )
+        patience = patience or Patience(clock)
+        exchange = Exchange(wire, access.timeout_s, clock, observer, patience)
+        tokens = TokenSource(access, exchange, clock, patience)
+        limiter = Limiter(limit.first(access.max_in_flight), clock, patience)
+        gate = Gate(clock, patience, access.max_requests_per_s)
+        http = Http(access.api_base, exchange, tokens, gate, limiter, patience, clock, observer, waiting)
         yield Client(http, access.company_id, clock)

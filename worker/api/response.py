@@ -44,7 +44,7 @@ def retry_after(given: str | None, now: float) -> float | None:
     if given is None:
         return None
     if given.strip().isascii() and given.strip().isdigit():
-        return float(given)
+        return float(given.strip())
     date = http_date(given)
     return None if date is None else max(0.0, date - now)
 
@@ -55,3 +55,13 @@ def http_date(given: str | None) -> float | None:
         return parsedate_to_datetime(given).timestamp() if given else None
     except (ValueError, OverflowError):
         return None
+
+
+def error_code(body: bytes) -> str:
+    """The `error` of an OAuth answer: a code, not a text; empty where there is none."""
+    try:
+        given = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    code = given.get("error") if isinstance(given, dict) else None
+    return code if isinstance(code, str) else ""

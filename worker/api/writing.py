@@ -66,7 +66,7 @@ class Writing(Asking):
         try:
             return await self._write("task_delete", "DELETE", path("tasks", task_id))
         except Missing as gone:
-            await self._believe()
+            await self.control()  # nothing will ever look again: no success of a moment ago will do
             return Reply(None, gone.attempts, gone.lingering)
 
     async def _lay_over(self, call: Replace, project: Project) -> Reply:
@@ -98,5 +98,6 @@ class Writing(Asking):
         starting: Starting | None = None,
     ) -> Reply:
         answer = await self._answer(operation, method, where, body, repeatable=repeatable, starting=starting)
-        tasks = objects(decoded(answer.body))
+        # A gateway's page is no success, whatever its status. A creation's success is looked up anyhow.
+        tasks = objects(given(operation, answer) if repeatable else decoded(answer.body))
         return Reply(tasks[0] if tasks else None, answer.attempts, answer.lingering)

@@ -18,7 +18,10 @@ from worker.cli.terminal import Command, Execute, Terminal
 from worker.config import SettingsError
 from worker.core.errors import WorkerError
 
-COMMANDS = ("run", "check", "config", "publish", "validate", "schema", "topology", "tasks", "sandbox", "demo")
+COMMANDS = (
+    "run", "check", "status", "pause", "resume", "waiting", "config", "publish", "validate", "plan", "tasks",
+    "schema", "topology", "sandbox", "demo",
+)  # fmt: skip
 """Each is the module of its name in this package."""
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130

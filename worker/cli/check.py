@@ -14,12 +14,9 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from worker.preflight import preflight  # noqa: PLC0415 - keeps --help fast
 
     lines = asyncio.run(preflight(settings, arguments.management))
-    rows = [
-        {"check": line.check, "result": "ok" if line.ok else "FAILED", "detail": terminal.mask.clean(line.detail)}
-        for line in lines
-    ]
+    rows = [{"check": line.check, "result": line.result, "detail": terminal.mask.clean(line.detail)} for line in lines]
     terminal.show(arguments.format, ("check", "result", "detail"), rows)
-    return 0 if all(line.ok for line in lines) else 1
+    return 1 if any(line.result == "FAILED" for line in lines) else 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,9 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 COMMAND = Command(
     summary="check everything that a worker needs, with the remedy",
-    description="Checks settings, broker (version, topology, permissions, policies), token, API and ledger, each in one line.\n"
-    "With WORKER_DECLARE=true it creates missing queues, as the worker would. A ledger in a file must not be in use.\n\n"
-    'json: [{"check": …, "result": "ok"|"FAILED", "detail": …}, …]. The exit status is 1 if anything failed.',
+    description="Checks settings, broker (version, permissions), topology, policies; token, scope, projects, company, a look-up of tasks\n"
+    "and the clock at Ditio, where nothing is written; and the ledger, which is only read. Each in one line, with the remedy.\n"
+    "With WORKER_DECLARE=true it creates missing queues, as the worker would. A worker may be running.\n\n"
+    'json: [{"check": …, "result": "ok"|"FAILED"|"skipped", "detail": …}, …]; skipped is what could not be looked at.\n'
+    "The exit status is 1 if anything failed.",
     example="  ditio-worker check && ditio-worker run",
     execute=execute,
     arguments=add_arguments,

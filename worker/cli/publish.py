@@ -6,8 +6,8 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 
 from worker.cli.files import Found, add_files, events
+from worker.cli.progress import progress
 from worker.cli.terminal import Command, Terminal, add_format
 from worker.cli.validate import STRUCTURED, decoder, faults_of, show
 from worker.config import Settings
@@ -26,9 +27,6 @@ UNCONFIRMED = 256
 
 LONGEST_SHORT_STRING = 255
 """Bytes that AMQP has for a routing key, a message id or a type."""
-
-PROGRESS_FROM = 500
-"""From this many events on a person sees a bar."""
 
 
 class Exchange(Protocol):
@@ -69,7 +67,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 async def _publish(found: Sequence[Found], settings: Settings, key: str | None, terminal: Terminal) -> list[Unpublished]:
     async with _exchange(settings) as exchange:
-        with _progress(terminal, len(found)) as advance:
+        with progress(terminal, len(found), "publishing") as advance:
             return await publish_all(found, exchange, key, advance)
 
 
@@ -161,24 +159,6 @@ async def _exchange(settings: Settings) -> AsyncIterator[Exchange]:
         yield ToExchange(publisher, settings.worker_queue_prefix)
     finally:
         await publisher.close()
-
-
-def _progress(terminal: Terminal, total: int) -> AbstractContextManager[Callable[[], None]]:
-    """A bar on a terminal when there is much to do; what it gives is called after each event."""
-    if total < PROGRESS_FROM or not terminal.err.isatty():
-        return nullcontext(lambda: None)
-    return _bar(terminal, total)
-
-
-@contextmanager
-def _bar(terminal: Terminal, total: int) -> Iterator[Callable[[], None]]:
-    from rich.console import Console  # noqa: PLC0415 - slow to import, and of use to people only
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    columns = TextColumn("publishing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(file=terminal.err), transient=True) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda: progress.advance(task)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -51,6 +51,11 @@ class SqliteUrl:
         """As worker.ledger opens it."""
         return self.path
 
+    @property
+    def shown(self) -> str:
+        """As it is shown to people."""
+        return str(self.path)
+
 
 @dataclass(frozen=True)
 class PostgresUrl:
@@ -62,6 +67,12 @@ class PostgresUrl:
     def place(self) -> str:
         """As worker.ledger opens it."""
         return self.url
+
+    @property
+    def shown(self) -> str:
+        """As it is shown to people, without user and password."""
+        split = urlsplit(self.url)
+        return f"PostgreSQL {unquote(split.path.strip('/'))} at {split.netloc.rpartition('@')[2]}"
 
 
 @dataclass(frozen=True)

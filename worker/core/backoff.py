@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 
+LARGEST_POWER = 60
+"""Of two; far over any cap, and within a float's range however long an outage lasts."""
+
 
 def next_wait(steps: Sequence[int], waited: int, limit: int) -> int | None:
     """The wait step (seconds, one of `steps`, which grow) after `waited` seconds of waiting, or None when the limit is reached.
@@ -24,4 +27,4 @@ def full_jitter(attempt: int, *, base: float, cap: float, chance: float, at_leas
 
     `chance` is a random number in [0, 1). `at_least` (a server's Retry-After) is a lower bound, and the jitter comes on top.
     """
-    return at_least + chance * min(cap, base * 2.0 ** (attempt - 1))
+    return at_least + chance * min(cap, base * 2.0 ** min(attempt - 1, LARGEST_POWER))

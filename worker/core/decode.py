@@ -24,7 +24,7 @@ from worker.core.envelope import (
     required,
     traceparent,
 )
-from worker.core.errors import Invalid, UnsupportedType
+from worker.core.errors import Invalid, TooFarAhead, UnsupportedType
 from worker.core.event import Event, EventType, ProjectKind, ProjectRef, Reference, Withheld
 from worker.core.field import DATES, FIELDS, NEVER_NULL, REFERENCES, Kind, Value
 from worker.core.message import Message
@@ -115,7 +115,7 @@ def _time(context: Context) -> Instant:
     ahead = time.seconds - context.rules.now
     if ahead > context.rules.max_skew_s:
         allowed = context.rules.max_skew_s
-        raise Invalid(
+        raise TooFarAhead(
             "time", f"{shown(context.time)} is {ahead:.0f} s ahead of now, and {allowed:g} s are allowed (WORKER_MAX_SKEW_S)"
         )
     return time

@@ -3,6 +3,7 @@
 WorkerError
 ├── BadEvent                    the event itself is at fault: a dead letter at once
 │   ├── Invalid                 a rule of the event contract is broken (names the field)
+│   │   └── TooFarAhead         its time is in the future, by this machine's clock
 │   └── UnsupportedType         a CloudEvents type that the worker does not handle
 ├── Unresolved                  something that the event names cannot be turned into a Ditio id
 │   ├── Absent                  not there (yet): worth waiting for
@@ -14,6 +15,7 @@ WorkerError
 │   ├── UnknownOutcome          it may have taken effect, now or later
 │   ├── Refused                 Ditio said no, for good
 │   └── Missing                 404, which Ditio also says of what is not ours
+├── Abandoned                   the worker stops or gives events back: what is not done stays with the broker
 ├── Outage                      nothing is wrong with the event: stop consuming, give back, probe
 ├── LedgerError                 the ledger could not read or commit: no acknowledgement
 └── BrokerError                 a publish was not confirmed or a connection is gone: no acknowledgement
@@ -45,6 +47,10 @@ class BadEvent(WorkerError):
 
 class Invalid(BadEvent):
     """The message breaks a rule of the event contract."""
+
+
+class TooFarAhead(Invalid):
+    """The event's time lies further ahead than it may, which can also be the fault of the clock that it was compared with."""
 
 
 class UnsupportedType(BadEvent):
@@ -79,11 +85,19 @@ class Ambiguous(Unresolved):
 class ApiError(WorkerError):
     """A call to Ditio did not succeed.
 
-    `attempts` counts the requests made, `lingering` says that one of them was given up and may still take effect.
+    `attempts` counts the requests made, `lingering` says that one of them was given up and may still take effect, `spared` that
+    it is not to be held against its event: others are refused too, and whose fault it is has yet to be seen.
     """
 
     def __init__(
-        self, detail: str, *, status: int | None = None, response: str = "", attempts: int = 1, lingering: bool = False
+        self,
+        detail: str,
+        *,
+        status: int | None = None,
+        response: str = "",
+        attempts: int = 1,
+        lingering: bool = False,
+        spared: bool = False,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -91,6 +105,7 @@ class ApiError(WorkerError):
         self.response = response
         self.attempts = attempts
         self.lingering = lingering
+        self.spared = spared
 
 
 class NotSent(ApiError):
@@ -107,6 +122,17 @@ class Refused(ApiError):
 
 class Missing(ApiError):
     """404. Missing and not-yours look the same at Ditio."""
+
+
+class Abandoned(WorkerError):
+    """The worker was told to stop, or gives events back: this will not be done, and the event stays with the broker.
+
+    `lingering` says that a request was given up before and may still take effect.
+    """
+
+    def __init__(self, detail: str = "the worker stops", *, lingering: bool = False) -> None:
+        super().__init__(detail)
+        self.lingering = lingering
 
 
 class Outage(WorkerError):

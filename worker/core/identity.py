@@ -47,6 +47,22 @@ def peek(message: Message) -> Identity:
     return Identity(event_id, kind, source, named, _key(data.get("externalId")))
 
 
+def labelled(message: Message) -> Identity:
+    """What can be told of a message without touching its body: a binary event's attributes, or what an earlier round wrote."""
+    envelope = _headers_only(message)
+    event_id, kind, source = (_attribute(envelope, name) for name in ("id", "type", "source"))
+    wrote = {
+        name: _key(message.headers.get(name)) for name in ("event-id", "event-type", "event-source", "project", "external-id")
+    }
+    return Identity(
+        event_id or wrote["event-id"],
+        kind or wrote["event-type"],
+        source or wrote["event-source"],
+        wrote["project"],
+        wrote["external-id"],
+    )
+
+
 def _headers_only(message: Message) -> Envelope:
     """The attributes of a binary event whose body is of no use."""
     try:

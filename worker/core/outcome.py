@@ -67,18 +67,20 @@ class Ignored(msgspec.Struct, frozen=True, tag="ignored"):
 class Waiting(msgspec.Struct, frozen=True, tag="waiting"):
     """Not now: the event goes to a wait queue. `failure` is what a letter would say if it never succeeds.
 
-    `patient` waits grow step by step and end after `WORKER_WAIT_MAX_S`; the others (a doubt that is being waited out) take the first step each time.
+    `patient` waits grow step by step and end after `WORKER_WAIT_MAX_S`; the others (a doubt that is being waited out, and what is not
+    `counted`, for it is not held against the event) take the first step each time.
     `refused`: Ditio refused to create the work order, and is not to be asked again when the doubt is over.
     """
 
     kind: WaitKind
     failure: Failure
     refused: bool = False
+    counted: bool = True
 
     @property
     def patient(self) -> bool:
         """Whether the steps grow."""
-        return self.kind != "settling"
+        return self.counted and self.kind != "settling"
 
 
 class Dead(msgspec.Struct, frozen=True, tag="dead"):

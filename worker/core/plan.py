@@ -91,7 +91,7 @@ class Wanted(msgspec.Struct, frozen=True):
     exists: bool
 
 
-def wanted(record: Record, policy: Policy, family: Family) -> Wanted:
+def wanted(record: Record, policy: Policy, family: Family = Family()) -> Wanted:
     """What a record says should stand.
 
     A reset `active` becomes the value that a creation would give it; `isParent` is true while a child names the work order, over what
@@ -105,7 +105,7 @@ def wanted(record: Record, policy: Policy, family: Family) -> Wanted:
     return Wanted(values, exists=record.exists is None or record.exists.value is True)
 
 
-def shown_by_record(record: Record, policy: Policy, family: Family) -> Shown:
+def shown_by_record(record: Record, policy: Policy, family: Family = Family()) -> Shown:
     """What Ditio has confirmed, as the record of confirmed cells tells it. `family` holds the ids as they were confirmed."""
     values = _values(record.cells, policy, family)
     if family.marked:
@@ -146,7 +146,7 @@ def confirmed(merged: Record, want: Wanted, shown: Shown) -> Mapping[str, Cell]:
     return {name: cell for name, cell in standing if name in want.values and _holds(name, want.values[name], shown)}
 
 
-def _values(cells: Mapping[str, Cell], policy: Policy, family: Family) -> dict[str, Value]:
+def _values(cells: Mapping[str, Cell], policy: Policy, family: Family = Family()) -> dict[str, Value]:
     """The wire values of cells, without the references whose ids are not known."""
     resets: Mapping[str, Value] = {"active": policy.create_active, IS_PARENT: False}
     return {
@@ -194,7 +194,8 @@ def _holds(name: str, value: Value, shown: Shown) -> bool:
 
 
 def _patchable(name: str, value: Value) -> bool:
-    return value is not None or name == PARENT or FIELDS[name] in DEFAULTS
+    # Whether an empty text in a PATCH clears, or says nothing as null does, is not documented.
+    return value not in (None, "") or name == PARENT or FIELDS[name] in DEFAULTS
 
 
 def _patched(name: str, value: Value) -> Value:

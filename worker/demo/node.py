@@ -54,6 +54,7 @@ class BrokerNode:
         self.user, self.password = "guest", "guest"
         self.port, self.management_port, self._distribution, self._epmd = _free_ports(4)
         self.name = f"ditio{self.port}"
+        self._cookie = secrets.token_hex(18)
 
     @property
     def amqp_url(self) -> str:
@@ -67,6 +68,7 @@ class BrokerNode:
 
     def __enter__(self) -> BrokerNode:
         try:
+            self._write_settings()
             self._start()
             self._await()
         except BaseException:
@@ -91,16 +93,18 @@ class BrokerNode:
         self._stop_epmd()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _start(self) -> None:
+    def _write_settings(self) -> None:
         for name in ("mnesia", "log", "conf"):
             (self._folder / name).mkdir()
         cookie = self._folder / ".erlang.cookie"
-        cookie.write_text(secrets.token_hex(18))
+        cookie.write_text(self._cookie)
         cookie.chmod(0o400)
         conf = self._folder / "conf"
         (conf / "enabled_plugins").write_text("[rabbitmq_management].\n")
         (conf / "rabbitmq.conf").write_text(CONFIGURATION.format(amqp=self.port, management=self.management_port) + self._more)
-        console = (self._folder / "log" / "console").open("wb")
+
+    def _start(self) -> None:
+        console = (self._folder / "log" / "console").open("ab")
         self._process = subprocess.Popen(
             [self._sbin / "rabbitmq-server"],
             env=self._environment(),

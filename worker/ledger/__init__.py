@@ -9,11 +9,43 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from worker.ledger import postgres, sqlite
-from worker.ledger.store import Binding, LedgerRefused, Pause, Reader, Store, binding_of
+from worker.ledger import postgres, sqlite, sqlite_file
+from worker.ledger.store import (
+    Aside,
+    Binding,
+    LedgerRefused,
+    NoLedger,
+    Pause,
+    Reader,
+    Run,
+    SchemaBehind,
+    State,
+    Store,
+    Unsettled,
+    binding_of,
+    bound,
+)
 from worker.ports import Clock
 
-__all__ = ["Binding", "LedgerRefused", "Pause", "Reader", "Store", "is_shared", "open", "open_beside", "open_read_only"]
+__all__ = [
+    "Aside",
+    "Binding",
+    "LedgerRefused",
+    "Pause",
+    "Reader",
+    "Run",
+    "SchemaBehind",
+    "State",
+    "Store",
+    "Unsettled",
+    "holder",
+    "is_shared",
+    "open",
+    "open_beside",
+    "open_known",
+    "open_read_only",
+    "prove_shared",
+]
 
 
 async def open(
@@ -55,9 +87,38 @@ async def open_read_only(url: str | Path, *, clock: Clock) -> Reader:
     return await sqlite.open_read_only(_path(url), clock)
 
 
+async def open_known(url: str | Path, *, api_base: str, company_id: str, clock: Clock) -> Reader | None:
+    """Opens, for reading only, what a worker for this Ditio would begin with, while one may be using it; None: there is no ledger yet.
+
+    Raises LedgerRefused when it belongs to another Ditio or a newer version, and SchemaBehind when it is an older one's.
+    """
+    try:
+        reader = await open_read_only(url, clock=clock)
+    except NoLedger:
+        return None
+    try:
+        bound(
+            await reader.binding(), binding_of(api_base, company_id), "this ledger" if is_shared(url) else f"ledger {_path(url)}"
+        )
+    except BaseException:
+        await reader.close()
+        raise
+    return reader
+
+
 def is_shared(url: str | Path) -> bool:
     """Whether several workers may use this ledger at once."""
     return isinstance(url, str) and urlsplit(url).scheme in ("postgresql", "postgres")
+
+
+async def prove_shared(url: str) -> None:
+    """Raises LedgerRefused where a server, or what sits before it, cannot serve several workers; LedgerError when it cannot be reached."""
+    await postgres.prove(url)
+
+
+def holder(url: str | Path) -> tuple[int, str] | None:
+    """The process and the host of the last worker on a ledger in a file, which may have ended since; None when there was none."""
+    return None if is_shared(url) else sqlite_file.holder(_path(url).resolve())
 
 
 def _path(url: str | Path) -> Path:

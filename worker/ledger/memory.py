@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 import msgspec
 
+from worker.core.caution import Standing
 from worker.core.errors import LedgerError
+from worker.core.harm import WINDOW_S, admitted
 from worker.core.record import merge
 from worker.ledger import retention
-from worker.ledger.store import Binding, Pause, Unshared, binding_of, bound
-from worker.ports import Clock, Happened, Key, WorkOrder
+from worker.ledger.store import Aside, Binding, Pause, Run, Unsettled, Unshared, binding_of, bound, mass_change
+from worker.ports import Clock, Happened, Key, Suspects, WorkOrder
 
 
 @dataclass
@@ -25,6 +28,16 @@ class Contents:
     history: list[tuple[Key, Happened]] = field(default_factory=list)
     binding: Binding | None = None
     pause: Pause | None = None
+    harms: dict[str, float] = field(default_factory=dict)
+    asides: dict[tuple[str, str], Aside] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
+    restored: bool = False
+    resumed: float = 0.0
+    notes: dict[str, set[str]] = field(default_factory=dict)
+    condemned: set[str] = field(default_factory=set)
+    in_order: bool = False
+    row: set[str] = field(default_factory=set)
+    """Messages that used up their notes since anything was last settled."""
     below: dict[Key | str, dict[Key, None]] = field(default_factory=dict)
 
     def put(self, order: WorkOrder) -> None:
@@ -74,11 +87,63 @@ class MemoryLedger(Unshared):
         """Seconds since 1970."""
         return self._clock.now()
 
+    async def arrive(self) -> bool:
+        """Whether the worker before ended in order."""
+        contents = self._open()
+        in_order, contents.in_order = contents.in_order, False
+        return in_order
+
+    async def leave(self) -> None:
+        """The worker ends in order."""
+        self._open().in_order = True
+
+    async def suspects(self) -> Suspects:
+        """What is held against whom."""
+        contents = self._open()
+        return Suspects(frozenset(contents.notes) | contents.condemned, bool(contents.row))
+
+    async def standing(self, mark: str, worker: str) -> Standing:
+        """What is held against one message."""
+        contents = self._open()
+        return Standing(len(contents.notes.get(mark, set()) - {worker}), mark in contents.condemned, len(contents.row - {mark}))
+
+    async def note(self, mark: str, worker: str) -> None:
+        """This worker touches this message now."""
+        self._open().notes.setdefault(mark, set()).add(worker)
+
+    async def lift(self, mark: str, worker: str) -> None:
+        """This worker does not, for the time being."""
+        notes = self._open().notes
+        workers = notes.pop(mark, set()) - {worker}
+        if workers:
+            notes[mark] = workers
+
+    async def settled(self, mark: str) -> None:
+        """The message was handled to its end."""
+        contents = self._open()
+        contents.notes.pop(mark, None)
+        contents.row.clear()
+
+    async def broke(self, mark: str, *, condemned: bool) -> None:
+        """The message has used up its notes."""
+        contents = self._open()
+        contents.row.add(mark)
+        if condemned:
+            contents.condemned.add(mark)
+
+    async def forgive(self) -> None:
+        """Removes all notes."""
+        self._open().notes.clear()
+
     async def first_seen(self, source: str, event_id: str, at: int) -> int:
         """The smaller of `at` and what is stored, which it then is."""
         seen = self._open().seen
         seen[source, event_id] = first = min(at, seen.get((source, event_id), at))
         return first
+
+    async def seen(self, source: str, event_id: str) -> int | None:
+        """When this event was first received."""
+        return self._open().seen.get((source, event_id))
 
     async def load(self, key: Key) -> WorkOrder:
         """What is known of a work order (an empty one when nothing is)."""
@@ -133,10 +198,10 @@ class MemoryLedger(Unshared):
         newest = (line for owner, line in reversed(self._open().history) if owner == key)
         return list(islice(newest, limit))[::-1]
 
-    async def last_event(self, project_id: str) -> tuple[Key, Happened] | None:
-        """The newest line that an event left in a project."""
+    async def last_event(self, project_id: str | None = None) -> tuple[Key, Happened] | None:
+        """The newest line that an event left in a project, or in any."""
         newest = reversed(self._open().history)
-        lines = [(key, line) for key, line in newest if key.project_id == project_id and line.id]
+        lines = [(key, line) for key, line in newest if project_id in (None, key.project_id) and line.id]
         return max(lines, key=lambda entry: entry[1].at, default=None)
 
     async def work_orders(self) -> int:
@@ -151,13 +216,108 @@ class MemoryLedger(Unshared):
         """Notes a pause."""
         self._open().pause = Pause(reason, by, self.now())
 
-    async def resume(self) -> None:
-        """Ends the pause."""
-        self._open().pause = None
+    async def resume(self) -> Pause | None:
+        """Ends the pause, and tells which."""
+        contents = self._open()
+        ended, contents.pause, contents.resumed = contents.pause, None, self.now()
+        if ended is not None and ended.cause == "mass-change":
+            contents.harms.clear()
+        return ended
+
+    async def spend(self, harms: Sequence[str], most: int) -> bool:
+        """Counts harms, or pauses and answers no."""
+        contents, now = self._open(), self.now()
+        contents.harms = {harm: at for harm, at in contents.harms.items() if at > now - WINDOW_S}
+        more = [harm for harm in harms if harm not in contents.harms]
+        if more and not admitted(len(contents.harms), len(more), most):
+            contents.pause = contents.pause or Pause(mass_change(most), "the worker", now, "mass-change")
+            return False
+        contents.harms |= dict.fromkeys(more, now)
+        return True
+
+    async def put_aside(self, aside: Aside) -> None:
+        """Notes an event in a wait queue."""
+        self._open().asides[aside.source, aside.id] = aside
+
+    async def taken_up(self, source: str, event_id: str) -> None:
+        """Notes that an event waits no more."""
+        self._open().asides.pop((source, event_id), None)
+
+    async def forget_waiting(self, back_before: int) -> int:
+        """Forgets what should have come back by then."""
+        asides = self._open().asides
+        overdue = [event for event, aside in asides.items() if aside.back_at < back_before]
+        for event in overdue:
+            del asides[event]
+        return len(overdue)
+
+    async def waiting(self) -> Sequence[Aside]:
+        """The events in the wait queues, those that wait longest first."""
+        return sorted(self._open().asides.values(), key=lambda each: (each.since, each.source, each.id))
+
+    async def unsettled(self) -> Unsettled:
+        """The same, counted."""
+        asides = self._open().asides.values()
+        work_orders = {(each.state, each.place, each.external_id) for each in asides}
+        return Unsettled(Counter(each.kind for each in asides), Counter(state for state, _, _ in work_orders))
+
+    async def outcomes(self, since: int) -> Mapping[str, int]:
+        """How many events ended how since then."""
+        return Counter(line.outcome for _, line in self._open().history if line.at >= since and line.id)
+
+    async def doubts(self) -> int:
+        """How many work orders are in doubt, or due."""
+        return sum(order.doubt_until > 0 for order in self._open().orders.values())
+
+    async def mark(self) -> None:
+        """Nothing takes the place of what is in memory."""
+
+    async def restored(self) -> bool:
+        """Whether the contents were said to be an older state."""
+        return self._open().restored
+
+    async def projects(self) -> Sequence[str]:
+        """The ids of the projects of which work orders are known."""
+        return sorted({key.project_id for key in self._open().orders})
+
+    async def of_project(self, project_id: str) -> Sequence[WorkOrder]:
+        """The work orders of a project."""
+        orders = self._open().orders
+        return [orders[key] for key in sorted(orders) if key.project_id == project_id]
+
+    async def rebase(self, orders: Sequence[WorkOrder]) -> None:
+        """Replaces records and tasks, without merging."""
+        self._open().orders |= {order.key: order for order in orders}
+
+    async def believe(self) -> None:
+        """Notes that the records were compared."""
+        self._open().restored = False
+
+    async def begin_run(self) -> None:
+        """Notes that a worker starts."""
+        self._open().runs.append(Run(self.now(), None))
+
+    async def end_run(self) -> None:
+        """Notes that it ends in order."""
+        runs = self._open().runs
+        runs[-1:] = [msgspec.structs.replace(run, ended=self.now()) for run in runs[-1:]]
+
+    async def runs(self, since: float) -> Sequence[Run]:
+        """The workers that started since then, and the one before; the newest first."""
+        runs = self._open().runs
+        recent = sum(run.started >= since for run in runs)
+        return runs[-recent - 1 :][::-1]
+
+    async def resumed(self) -> float:
+        """When an operator last said to go on."""
+        return self._open().resumed
 
     async def binding(self) -> Binding | None:
         """What the contents are bound to."""
         return self._open().binding
+
+    async def prove(self) -> None:
+        """Nothing can go wrong."""
 
     async def prune(self, before: int) -> int:
         """Removes old history, and what was seen of events that can meet no equal any more."""

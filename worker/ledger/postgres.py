@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from worker.core.caution import Standing
+from worker.ledger import postgres_guards as guards
+from worker.ledger import postgres_notes as notes
 from worker.ledger import postgres_statements as sql
 from worker.ledger.postgres_direct import prove_direct
 from worker.ledger.postgres_groups import Groups
 from worker.ledger.postgres_locks import PostgresLocks
 from worker.ledger.postgres_prune import prune_some
 from worker.ledger.postgres_schema import migrate, up_to_date
-from worker.ledger.postgres_server import PostgresServer
-from worker.ledger.store import Binding, Pause
-from worker.ports import Clock, Happened, Key, WorkOrder
+from worker.ledger.postgres_server import Connection, PostgresServer
+from worker.ledger.store import Aside, Binding, Pause, Run, Unsettled
+from worker.ports import Clock, Happened, Key, Suspects, WorkOrder
+
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
 
 
 async def open_worker(url: str, binding: Binding, clock: Clock, observe_commit: Callable[[float], None]) -> PostgresLedger:
@@ -26,6 +32,14 @@ async def open_worker(url: str, binding: Binding, clock: Clock, observe_commit: 
     await prove_direct(server)
     await server.open()
     return PostgresLedger(server, clock, observe_commit)
+
+
+async def prove(url: str) -> None:
+    """Raises LedgerRefused where this database, or what sits before it, cannot serve workers; LedgerError when it cannot be reached."""
+    server = PostgresServer(url)
+    async with server.direct() as connection:
+        await server.examine(connection)
+    await prove_direct(server)
 
 
 async def open_beside(url: str, clock: Clock) -> PostgresLedger:
@@ -46,6 +60,7 @@ class PostgresLedger:
         self._clock = clock
         self._groups = Groups(server, observe_commit)
         self._locks = PostgresLocks(server, clock)
+        self._versions: Mapping[Key, int] = {}
 
     @property
     def round_trips(self) -> int:
@@ -66,9 +81,52 @@ class PostgresLedger:
         """Raises LedgerError when the lock on a work order was lost."""
         self._locks.epoch(key)
 
+    async def arrive(self) -> bool:
+        """Whether a worker before ended in order, and none has fallen of late."""
+        await self._locks.live()
+        return await self._by(notes.arrive, self._server.number("lives"), self._locks.life, self.now())
+
+    async def leave(self) -> None:
+        """The worker ends in order."""
+        await self._by(notes.leave, self._locks.life, self.now())
+
+    async def suspects(self) -> Suspects:
+        """What is held against whom."""
+        return await self._by(notes.suspects)
+
+    async def standing(self, mark: str, worker: str) -> Standing:
+        """What is held against one message."""
+        return await self._by(notes.standing, mark, worker, self._locks.life)
+
+    async def note(self, mark: str, worker: str) -> None:
+        """This worker touches this message now."""
+        await self._locks.live()
+        await self._do(notes.NOTE, (mark, worker, self._locks.life, self.now()))
+
+    async def lift(self, mark: str, worker: str) -> None:
+        """This worker does not, for the time being."""
+        await self._do(notes.LIFT, (mark, worker))
+
+    async def settled(self, mark: str) -> None:
+        """The message was handled to its end."""
+        await self._by(notes.settled, mark)
+
+    async def broke(self, mark: str, *, condemned: bool) -> None:
+        """The message has used up its notes."""
+        await self._do(notes.BROKE, (mark, condemned))
+
+    async def forgive(self) -> None:
+        """Removes all notes."""
+        await self._do("DELETE FROM notes")
+
     async def first_seen(self, source: str, event_id: str, at: int) -> int:
         """The smaller of `at` and what is stored, which it then is."""
         return await self._groups.first_seen(source, event_id, at)
+
+    async def seen(self, source: str, event_id: str) -> int | None:
+        """When this event was first received."""
+        rows = await self._rows(sql.SEEN, (source, event_id))
+        return int(rows[0][0]) if rows else None
 
     async def load(self, key: Key) -> WorkOrder:
         """What is known of a work order (an empty one when nothing is)."""
@@ -100,40 +158,116 @@ class PostgresLedger:
         rows = await self._rows(sql.HISTORY, (key.external_id, key.project_id, limit))
         return [sql.line(row) for row in reversed(rows)]
 
-    async def last_event(self, project_id: str) -> tuple[Key, Happened] | None:
-        """The newest line that an event left in a project."""
-        rows = await self._rows(sql.LAST_EVENT, (project_id,))
-        return (Key(project_id, rows[0][0]), sql.line(rows[0][1:])) if rows else None
+    async def last_event(self, project_id: str | None = None) -> tuple[Key, Happened] | None:
+        """The newest line that an event left in a project, or in any."""
+        rows = await self._rows(sql.LAST_EVENT, {"project": project_id})
+        return (Key(*rows[0][:2]), sql.line(rows[0][2:])) if rows else None
 
     async def work_orders(self) -> int:
         """How many work orders are known; of many about."""
         ((number,),) = await self._rows(sql.COUNT)
         return int(number)
 
+    async def outcomes(self, since: int) -> Mapping[str, int]:
+        """How many events ended how since then."""
+        return await self._by(guards.outcomes, since)
+
+    async def doubts(self) -> int:
+        """How many work orders are in doubt, or due."""
+        ((number,),) = await self._rows(guards.DOUBTS)
+        return int(number)
+
     async def paused(self) -> Pause | None:
         """The pause in force."""
-        rows = await self._rows(sql.META, (["paused"],))
-        return sql.read_pause(rows[0][1]) if rows else None
+        return await self._by(guards.paused)
 
     async def pause(self, reason: str, by: str) -> None:
         """Notes a pause."""
         await self._do(sql.SET_META, ("paused", sql.text(Pause(reason, by, self.now()))))
 
-    async def resume(self) -> None:
-        """Ends the pause."""
-        await self._do(sql.DROP_META, ("paused",))
+    async def resume(self) -> Pause | None:
+        """Ends the pause, and tells which."""
+        return await self._by(guards.resume, self.now())
+
+    async def resumed(self) -> float:
+        """When an operator last said to go on."""
+        return await self._by(guards.resumed)
+
+    async def spend(self, harms: Sequence[str], most: int) -> bool:
+        """Counts harms, or pauses and answers no."""
+        return await self._by(guards.spend, self._server.number("harms"), harms, most, self.now())
+
+    async def put_aside(self, aside: Aside) -> None:
+        """Notes an event in a wait queue."""
+        await self._do(guards.PUT_ASIDE, guards.aside_row(aside))
+
+    async def taken_up(self, source: str, event_id: str) -> None:
+        """Notes that an event waits no more."""
+        await self._do(guards.TAKEN_UP, (source, event_id))
+
+    async def forget_waiting(self, back_before: int) -> int:
+        """Forgets what should have come back by then."""
+        return await self._by(guards.forget_waiting, back_before)
+
+    async def waiting(self) -> Sequence[Aside]:
+        """The events in the wait queues, those that wait longest first."""
+        return await self._by(guards.waiting)
+
+    async def unsettled(self) -> Unsettled:
+        """The same, counted."""
+        return await self._by(guards.unsettled)
+
+    async def mark(self) -> None:
+        """Nothing: that an older state has taken its place shows in where it lies (see `restored`)."""
+
+    async def restored(self) -> bool:
+        """Whether it lies elsewhere, or on another timeline, than when its records were last believed."""
+        return await self._by(guards.restored)
+
+    async def projects(self) -> Sequence[str]:
+        """The ids of the projects of which work orders are known."""
+        return [project for (project,) in await self._rows(guards.PROJECTS)]
+
+    async def of_project(self, project_id: str) -> Sequence[WorkOrder]:
+        """The work orders of a project."""
+        found = [sql.stored(row) for row in await self._rows(sql.OF_PROJECT, (project_id,))]
+        self._versions = {each.order.key: each.version for each in found}
+        return [each.order for each in found]
+
+    async def rebase(self, orders: Sequence[WorkOrder]) -> None:
+        """Replaces records and tasks of the project that was read last, where nobody else has done so since."""
+        await self._by(guards.rebase, orders, self._versions)
+
+    async def believe(self) -> None:
+        """Notes that the records were compared."""
+        await self._by(guards.believe)
+
+    async def begin_run(self) -> None:
+        """Notes that a worker starts."""
+        await self._locks.live()
+        await self._by(guards.begin_run, self._locks.life, self.now())
+
+    async def end_run(self) -> None:
+        """Notes that it ends in order."""
+        await self._do(guards.END_RUN, (self.now(), self._locks.life))
+
+    async def runs(self, since: float) -> Sequence[Run]:
+        """The workers that started since then, and the one before; the newest first."""
+        return await self._by(guards.runs, since)
+
+    async def prove(self) -> None:
+        """Commits something that says nothing."""
+        await self._do(sql.SET_META, ("proved", str(self.now())))
 
     async def binding(self) -> Binding | None:
         """What the schema is bound to."""
-        async with self._server.connection() as connection:
-            return await sql.binding(connection)
+        return await self._by(sql.binding)
 
     async def prune(self, before: int) -> int:
         """Removes old history, and what was seen of events that can meet no equal any more; a part at a time."""
         total = 0
         while True:
-            async with self._server.connection() as connection:
-                removed = await prune_some(connection, before)
+            removed = await self._by(prune_some, before)
             if not removed:
                 return total
             total += removed
@@ -144,11 +278,17 @@ class PostgresLedger:
         await self._locks.close()
         await self._server.close()
 
+    async def _by(
+        self, work: Callable[Concatenate[Connection, Given], Awaitable[Answer]], *given: Given.args, **named: Given.kwargs
+    ) -> Answer:
+        async with self._server.connection() as connection:
+            return await work(connection, *given, **named)
+
     async def _rows(self, statement: str, values: Any = None) -> Sequence[tuple[Any, ...]]:
         async with self._server.connection() as connection:
             return await (await connection.execute(statement, values)).fetchall()
 
-    async def _do(self, statement: str, values: Sequence[object]) -> None:
+    async def _do(self, statement: str, values: Sequence[object] = ()) -> None:
         async with self._server.connection() as connection:
             await connection.execute(statement, values)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from uuid import uuid4
 
 import msgspec
 import psycopg
@@ -25,6 +26,7 @@ from worker.ledger.postgres_server import GATHER_S, Connection, PostgresServer, 
 from worker.ports import Clock, Key
 
 IDLE_S = 15.0
+FAREWELL_S = 1.0
 AGAIN_S, AGAIN_MOST_S = 0.025, 0.4
 """How long after a first vain try the next one comes at most, and after many: by doubling, so that those of all coincide."""
 
@@ -37,6 +39,10 @@ EXCHANGE = (
 
 One statement and no pipeline: after a pipeline of psycopg's the server does not count how long its client is silent (seen with 15.18).
 """
+
+
+CONNECT = "SELECT nextval('lock_sessions'), pg_advisory_lock_shared(%s)"
+"""Shared, because the session before may be dead without the server's knowing it yet."""
 
 
 class Session(msgspec.Struct, eq=False):
@@ -56,12 +62,13 @@ class Wish(msgspec.Struct, eq=False):
 
 
 class PostgresLocks:
-    """The locks that this worker holds. `round_trips` counts the exchanges so far."""
+    """The locks that this worker holds; `life` is one that it holds by being connected. `round_trips` counts the exchanges so far."""
 
     def __init__(self, server: PostgresServer, clock: Clock) -> None:
         self._server = server
         self._clock = clock
         self._idle_s = IDLE_S
+        self.life = server.number("life", uuid4().hex)
         self._phase = clock.chance() * AGAIN_MOST_S
         self._held: dict[Key, Session] = {}
         self._wanted: list[Wish] = []
@@ -90,6 +97,12 @@ class PostgresLocks:
                 self._given.append(lock)
                 self._something.set()
 
+    async def live(self) -> None:
+        """Connects, unless that was done: from then on others can tell that this worker lives. Raises LedgerError."""
+        if self._session is None and await self._take(lock := self._server.number("live", str(self.life))) is not None:
+            self._given.append(lock)
+            self._something.set()
+
     def epoch(self, key: Key) -> int:
         """The number of the session that holds this work order's lock; 0: nobody of this worker does. Raises LedgerError when it was lost."""
         session = self._held.get(key)
@@ -109,6 +122,10 @@ class PostgresLocks:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
         if self._session is not None:
+            # By a word, for the server notices the end of a connection a moment after its client.
+            with suppress(psycopg.Error, OSError):
+                async with patience(self._session.connection, FAREWELL_S):
+                    await self._session.connection.execute("SELECT pg_advisory_unlock_all()")
             await self._session.connection.close()
         self._lose(LedgerError("the ledger is closed"))
 
@@ -197,7 +214,7 @@ class PostgresLocks:
         try:
             async with patience(connection):
                 await connection.execute(f"SET idle_session_timeout = {round(self._idle_s * 1000)}")
-                row = await (await connection.execute("SELECT nextval('lock_sessions')")).fetchone()
+                row = await (await connection.execute(CONNECT, (self.life,))).fetchone()
         except BaseException:
             await connection.close()
             raise

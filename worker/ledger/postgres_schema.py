@@ -8,9 +8,10 @@ import msgspec
 import psycopg
 
 from worker.ledger import postgres_statements as sql
+from worker.ledger.postgres_guards import settle_in
 from worker.ledger.postgres_server import Connection, PostgresServer, explained
 from worker.ledger.schema import migrations, pending
-from worker.ledger.store import Binding, LedgerRefused, bound
+from worker.ledger.store import Binding, LedgerRefused, NoLedger, SchemaBehind, bound
 
 EXISTS = "SELECT to_regclass(quote_ident(current_schema()) || '.migrations') IS NOT NULL"
 APPLIED = "SELECT number FROM migrations"
@@ -32,6 +33,7 @@ async def migrate(connection: Connection, server: PostgresServer, binding: Bindi
             kept = bound(await sql.binding(connection), binding, where)
             for pair in msgspec.structs.asdict(kept).items():
                 await connection.execute(sql.SET_META, pair)
+        await settle_in(connection)
     except psycopg.errors.InsufficientPrivilege as error:
         raise LedgerRefused(str(explained(server.where, error))) from error
     except psycopg.Error as error:
@@ -39,16 +41,16 @@ async def migrate(connection: Connection, server: PostgresServer, binding: Bindi
 
 
 async def up_to_date(connection: Connection, server: PostgresServer) -> None:
-    """Raises LedgerRefused where there is no ledger, or its schema is not this version's."""
+    """Raises NoLedger where there is none, and SchemaBehind or LedgerRefused where its schema is not this version's."""
     where = f"ledger {server.where}"
     try:
         applied = await _applied(connection)
     except psycopg.Error as error:
         raise explained(server.where, error) from error
     if not applied:
-        raise LedgerRefused(f"there is no ledger in {server.where}: no worker with this LEDGER_URL has run yet")
+        raise NoLedger(f"there is no ledger in {server.where}: no worker with this LEDGER_URL has run yet")
     if pending(migrations("postgres"), applied, where):
-        raise LedgerRefused(f"{where} is not of this version's schema yet: start a worker of this version first")
+        raise SchemaBehind(f"{where} is not of this version's schema yet: start a worker of this version first")
 
 
 async def _applied(connection: Connection) -> Collection[int]:

@@ -91,6 +91,7 @@ class PostgresServer:
             timeout=CONNECT_S,
             reconnect_timeout=CONNECT_S,
         )
+        self.schema = ""
         self._closed = False
         self._mending: asyncio.Task[None] | None = None
 
@@ -173,7 +174,7 @@ class PostgresServer:
 
 
 @asynccontextmanager
-async def patience(connection: Connection) -> AsyncIterator[None]:
+async def patience(connection: Connection, seconds: float = ANSWER_S) -> AsyncIterator[None]:
     """Cuts a connection that takes too long over the block: whoever waits for it gets an error of psycopg's.
 
     Not by cancelling: a query that is cancelled while it waits for a standby counts as committed.
@@ -183,7 +184,7 @@ async def patience(connection: Connection) -> AsyncIterator[None]:
         with suppress(psycopg.Error, OSError), socket.socket(fileno=socket.dup(connection.fileno())) as held:
             held.shutdown(socket.SHUT_RDWR)
 
-    timer = asyncio.get_running_loop().call_later(ANSWER_S, cut)
+    timer = asyncio.get_running_loop().call_later(seconds, cut)
     try:
         yield
     finally:

@@ -22,6 +22,7 @@ COLUMNS = (
 KEYS = "unnest(%s::text[], %s::text[]) AS wanted (external_id, project_id)"
 LOAD = f"SELECT {COLUMNS} FROM {KEYS} JOIN work_orders self USING (external_id, project_id)"
 WITH_EXTERNAL_ID = f"SELECT {COLUMNS} FROM work_orders self WHERE external_id = %s ORDER BY project_id, external_id"
+OF_PROJECT = f"SELECT {COLUMNS} FROM work_orders self WHERE project_id = %s ORDER BY project_id, external_id"
 WITH_TASK = f"SELECT {COLUMNS} FROM work_orders self WHERE task_id = %s ORDER BY project_id, external_id"
 
 TAKE_UP = (
@@ -92,10 +93,11 @@ HISTORY = (
     " ORDER BY line.id DESC LIMIT %s"
 )
 LAST_EVENT = (
-    "SELECT external_id, line.at, outcome, source, event_id, type, time, first_seen, detail, calls, before"
+    "SELECT project_id, external_id, line.at, outcome, source, event_id, type, time, first_seen, detail, calls, before"
     " FROM history line JOIN work_orders ON work_orders.id = line.work_order"
-    " WHERE project_id = %s AND event_id <> '' ORDER BY line.at DESC, line.id DESC LIMIT 1"
+    " WHERE event_id <> '' AND (%(project)s::text IS NULL OR project_id = %(project)s) ORDER BY line.at DESC, line.id DESC LIMIT 1"
 )
+SEEN = "SELECT at FROM first_seen WHERE source = %s AND event_id = %s"
 DUE = (
     "SELECT at, project_id, external_id FROM (SELECT doubt_until AS at, project_id, external_id FROM work_orders"
     " WHERE doubt_until > 0 AND doubt_until <= %(now)s UNION SELECT owed_at, project_id, external_id FROM work_orders"

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from worker.core.caution import Standing
 from worker.core.errors import LedgerError
-from worker.ledger import sqlite_file
+from worker.ledger import sqlite_file, sqlite_notes
+from worker.ledger import sqlite_guards as guards
 from worker.ledger import sqlite_statements as statements
 from worker.ledger.schema import migrations, pending
 from worker.ledger.sqlite_prune import prune_some
 from worker.ledger.sqlite_thread import SqliteThread
-from worker.ledger.store import Binding, LedgerRefused, Pause, Unshared, bound
-from worker.ports import Clock, Happened, Key, WorkOrder
+from worker.ledger.store import Aside, Binding, NoLedger, Pause, Run, SchemaBehind, Unsettled, Unshared, bound
+from worker.ports import Clock, Happened, Key, Suspects, WorkOrder
 
 
 async def open_worker(path: Path, binding: Binding, clock: Clock, observe_commit: Callable[[float], None]) -> SqliteLedger:
@@ -29,7 +32,7 @@ async def open_worker(path: Path, binding: Binding, clock: Clock, observe_commit
     except BaseException:
         os.close(lock)
         raise
-    return SqliteLedger(thread, clock, lock)
+    return SqliteLedger(thread, clock, lock, sqlite_file.mark_file(path))
 
 
 async def open_beside(path: Path, clock: Clock) -> SqliteLedger:
@@ -45,7 +48,9 @@ async def open_read_only(path: Path, clock: Clock) -> SqliteLedger:
 class SqliteLedger(Unshared):
     """See worker.ledger.store.Store for what the methods promise."""
 
-    def __init__(self, thread: SqliteThread, clock: Clock, lock: int | None = None) -> None:
+    def __init__(self, thread: SqliteThread, clock: Clock, lock: int | None = None, marks: Path | None = None) -> None:
+        self._marks = marks
+        self._changes = -1
         self._thread = thread
         self._clock = clock
         self._lock = lock
@@ -54,9 +59,50 @@ class SqliteLedger(Unshared):
         """Seconds since 1970."""
         return self._clock.now()
 
+    async def arrive(self) -> bool:
+        """Whether the worker before ended in order."""
+        return await self._thread.write(sqlite_notes.arrive)
+
+    async def leave(self) -> None:
+        """The worker ends in order."""
+        await self._thread.write(sqlite_notes.leave)
+
+    async def suspects(self) -> Suspects:
+        """What is held against whom."""
+        return await self._thread.read(sqlite_notes.suspects)
+
+    async def standing(self, mark: str, worker: str) -> Standing:
+        """What is held against one message."""
+        return await self._thread.read(lambda db: sqlite_notes.standing(db, mark, worker))
+
+    async def note(self, mark: str, worker: str) -> None:
+        """This worker touches this message now."""
+        now = self.now()
+        await self._thread.write(lambda db: sqlite_notes.note(db, mark, worker, now))
+
+    async def lift(self, mark: str, worker: str) -> None:
+        """This worker does not, for the time being."""
+        await self._thread.write(lambda db: sqlite_notes.lift(db, mark, worker))
+
+    async def settled(self, mark: str) -> None:
+        """The message was handled to its end."""
+        await self._thread.write(lambda db: sqlite_notes.settled(db, mark))
+
+    async def broke(self, mark: str, *, condemned: bool) -> None:
+        """The message has used up its notes."""
+        await self._thread.write(lambda db: sqlite_notes.broke(db, mark, condemned=condemned))
+
+    async def forgive(self) -> None:
+        """Removes all notes."""
+        await self._thread.write(sqlite_notes.forgive)
+
     async def first_seen(self, source: str, event_id: str, at: int) -> int:
         """The smaller of `at` and what is stored, which it then is."""
         return await self._thread.write(lambda db: statements.first_seen(db, source, event_id, at))
+
+    async def seen(self, source: str, event_id: str) -> int | None:
+        """When this event was first received."""
+        return await self._thread.read(lambda db: statements.seen(db, source, event_id))
 
     async def load(self, key: Key) -> WorkOrder:
         """What is known of a work order (an empty one when nothing is)."""
@@ -86,26 +132,109 @@ class SqliteLedger(Unshared):
         """The last lines of a work order, oldest first."""
         return await self._thread.read(lambda db: statements.history(db, key, limit))
 
-    async def last_event(self, project_id: str) -> tuple[Key, Happened] | None:
-        """The newest line that an event left in a project."""
+    async def last_event(self, project_id: str | None = None) -> tuple[Key, Happened] | None:
+        """The newest line that an event left in a project, or in any."""
         return await self._thread.read(lambda db: statements.last_event(db, project_id))
 
     async def work_orders(self) -> int:
         """How many work orders are known."""
         return await self._thread.read(statements.count)
 
+    async def outcomes(self, since: int) -> Mapping[str, int]:
+        """How many events ended how since then."""
+        return await self._thread.read(lambda db: guards.outcomes(db, since))
+
+    async def doubts(self) -> int:
+        """How many work orders are in doubt, or due."""
+        return await self._thread.read(guards.doubts)
+
     async def paused(self) -> Pause | None:
         """The pause in force."""
-        return await self._thread.read(statements.paused)
+        return await self._thread.read(guards.paused)
 
     async def pause(self, reason: str, by: str) -> None:
         """Notes a pause."""
         pause = Pause(reason, by, self.now())
-        await self._thread.write(lambda db: statements.pause(db, pause))
+        await self._thread.write(lambda db: guards.pause(db, pause))
 
-    async def resume(self) -> None:
-        """Ends the pause."""
-        await self._thread.write(statements.resume)
+    async def resume(self) -> Pause | None:
+        """Ends the pause, and tells which."""
+        now = self.now()
+        return await self._thread.write(lambda db: guards.resume(db, now))
+
+    async def spend(self, harms: Sequence[str], most: int) -> bool:
+        """Counts harms, or pauses and answers no."""
+        now = self.now()
+        return await self._thread.write(lambda db: guards.spend(db, harms, most, now))
+
+    async def put_aside(self, aside: Aside) -> None:
+        """Notes an event in a wait queue."""
+        await self._thread.write(lambda db: guards.put_aside(db, aside))
+
+    async def taken_up(self, source: str, event_id: str) -> None:
+        """Notes that an event waits no more."""
+        await self._thread.write(lambda db: guards.taken_up(db, source, event_id))
+
+    async def forget_waiting(self, back_before: int) -> int:
+        """Forgets what should have come back by then."""
+        return await self._thread.write(lambda db: guards.forget_waiting(db, back_before))
+
+    async def waiting(self) -> Sequence[Aside]:
+        """The events in the wait queues, those that wait longest first."""
+        return await self._thread.read(guards.waiting)
+
+    async def unsettled(self) -> Unsettled:
+        """The same, counted."""
+        return await self._thread.read(guards.unsettled)
+
+    async def mark(self) -> None:
+        """Notes how far it has come, if anything has changed since the last time."""
+        if self._marks is None or await self._thread.read(lambda db: db.total_changes) == self._changes:
+            return
+        mark, self._changes = await self._thread.write(guards.advance)
+        sqlite_file.write_mark(self._marks, mark)
+
+    async def restored(self) -> bool:
+        """Whether it was put back to an older state."""
+        return await self._thread.read(guards.restored)
+
+    async def projects(self) -> Sequence[str]:
+        """The ids of the projects of which work orders are known."""
+        return await self._thread.read(guards.projects)
+
+    async def of_project(self, project_id: str) -> Sequence[WorkOrder]:
+        """The work orders of a project."""
+        return await self._thread.read(lambda db: statements.orders(db, "project_id", project_id))
+
+    async def rebase(self, orders: Sequence[WorkOrder]) -> None:
+        """Replaces records and tasks, without merging."""
+        await self._thread.write(lambda db: guards.rebase(db, orders))
+
+    async def believe(self) -> None:
+        """Notes that the records were compared."""
+        await self._thread.write(guards.believe)
+
+    async def begin_run(self) -> None:
+        """Notes that a worker starts."""
+        now = self.now()
+        await self._thread.write(lambda db: guards.begin_run(db, now))
+
+    async def end_run(self) -> None:
+        """Notes that it ends in order."""
+        now = self.now()
+        await self._thread.write(lambda db: guards.end_run(db, now))
+
+    async def runs(self, since: float) -> Sequence[Run]:
+        """The workers that started since then, and the one before; the newest first."""
+        return await self._thread.read(lambda db: guards.runs(db, since))
+
+    async def resumed(self) -> float:
+        """When an operator last said to go on."""
+        return await self._thread.read(guards.resumed)
+
+    async def prove(self) -> None:
+        """Commits something that says nothing."""
+        await self._thread.write(lambda db: guards.prove(db, self.now()))
 
     async def binding(self) -> Binding | None:
         """What the file is bound to."""
@@ -120,6 +249,9 @@ class SqliteLedger(Unshared):
 
     async def close(self) -> None:
         """Finishes what is under way, folds the log into the file, and lets go of the lock."""
+        if self._lock is not None:
+            with suppress(LedgerError):
+                await self.mark()
         await self._thread.stop()
         if self._lock is not None:
             os.close(self._lock)
@@ -128,7 +260,7 @@ class SqliteLedger(Unshared):
 
 async def _open_existing(path: Path, access: sqlite_file.Access, clock: Clock) -> SqliteLedger:
     if not path.is_file():
-        raise LedgerRefused(f"there is no ledger at {path}: no worker with this LEDGER_URL has run yet")
+        raise NoLedger(f"there is no ledger at {path}: no worker with this LEDGER_URL has run yet")
     thread = SqliteThread(partial(_connect_beside, path, access), _explain(path), lambda seconds: None)
     await thread.start()
     return SqliteLedger(thread, clock)
@@ -143,6 +275,7 @@ def _connect_worker(path: Path, binding: Binding, clock: Clock) -> sqlite3.Conne
         db = sqlite_file.connect(path, "worker")
         _migrate(db, path, clock)
         statements.bind(db, bound(statements.binding(db), binding, f"ledger {path}"))
+        guards.compare_mark(db, sqlite_file.read_mark(path))
     except sqlite3.Error as error:
         raise sqlite_file.refused(path, error) from error
     return db
@@ -156,7 +289,7 @@ def _connect_beside(path: Path, access: sqlite_file.Access) -> sqlite3.Connectio
         raise sqlite_file.refused(path, error) from error
     if due:
         db.close()
-        raise LedgerRefused(f"ledger {path} is not of this version's schema yet: start a worker of this version first")
+        raise SchemaBehind(f"ledger {path} is not of this version's schema yet: start a worker of this version first")
     return db
 
 

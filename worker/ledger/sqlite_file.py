@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import sqlite3
 from collections.abc import Mapping
@@ -15,6 +16,9 @@ from worker.core.errors import LedgerError
 from worker.ledger.store import LedgerRefused
 
 Access: TypeAlias = Literal["worker", "beside", "read-only"]
+
+HELD_BY = re.compile(r"process (\d+) on (.+)")
+"""What the lock's file says."""
 
 BUSY_S = 5.0
 """How long another process may hold the write lock (an operator's command: milliseconds)."""
@@ -87,7 +91,7 @@ def lock(path: Path) -> int:
 
     The kernel lets go of it however the process ends. Raises LedgerRefused naming the process that has it.
     """
-    sidecar = path.with_name(path.name + ".lock")
+    sidecar = _sidecar(path)
     try:
         # Kept when the worker ends: between removing and locking, two workers could hold two files of one name.
         held = os.open(sidecar, os.O_RDWR | os.O_CREAT, 0o600)
@@ -107,6 +111,44 @@ def lock(path: Path) -> int:
         os.close(held)
         raise LedgerRefused(f"the ledger's lock {sidecar} cannot be taken: {error.strerror}") from error
     return held
+
+
+def holder(path: Path) -> tuple[int, str] | None:
+    """The process and the host of the file's last worker, which may have ended since. The lock is not tried: that would hold it."""
+    try:
+        said = HELD_BY.fullmatch(_sidecar(path).read_text())
+    except (OSError, UnicodeDecodeError):
+        return None
+    return (int(said[1]), said[2]) if said else None
+
+
+def mark_file(path: Path) -> Path:
+    """The file beside a ledger that says how far it has come. A backup of the ledger alone does not take it along."""
+    return path.with_name(path.name + ".mark")
+
+
+def read_mark(path: Path) -> int | None:
+    """How far the ledger of this name had come, if that is known."""
+    try:
+        return int(mark_file(path).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def write_mark(marks: Path, mark: int) -> None:
+    """Notes how far a ledger has come; always the same length, so that it is never half written. Raises LedgerError."""
+    try:
+        held = os.open(marks, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.pwrite(held, f"{mark:019d}\n".encode(), 0)
+        finally:
+            os.close(held)
+    except OSError as error:
+        raise LedgerError(f"{marks} cannot be written: {error.strerror}") from error
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
 
 
 def _code(error: Exception) -> int:

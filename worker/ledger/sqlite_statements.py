@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from worker.core.record import Record, merge
-from worker.ledger.store import Binding, Pause
+from worker.ledger.store import Binding
 from worker.ports import Happened, Key, WorkOrder
 
 ORDERS = (
@@ -45,15 +45,16 @@ LAST_EVENT = (
     "SELECT work_order, id FROM history INDEXED BY history_by_age WHERE work_order IN"
     " (SELECT id FROM work_orders WHERE project_id = ?) AND event_id <> '' ORDER BY at DESC, id DESC LIMIT 1"
 )
+LAST_OF_ALL = (
+    "SELECT work_order, id FROM history INDEXED BY history_by_age WHERE event_id <> '' ORDER BY at DESC, id DESC LIMIT 1"
+)
 REMEMBER = (
     "INSERT INTO first_seen (source, event_id, at) VALUES (?, ?, ?) ON CONFLICT (source, event_id) DO UPDATE SET at = excluded.at"
 )
-SET_META = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
 read_record = msgspec.json.Decoder(Record).decode
 read_calls = msgspec.json.Decoder(tuple[str, ...]).decode
 read_before = msgspec.json.Decoder(dict[str, object]).decode
-read_pause = msgspec.json.Decoder(Pause).decode
 write = msgspec.json.Encoder().encode
 
 
@@ -76,29 +77,19 @@ def bind(db: sqlite3.Connection, binding: Binding) -> None:
     db.executemany("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", pairs)
 
 
-def paused(db: sqlite3.Connection) -> Pause | None:
-    """The pause in force."""
-    row = db.execute("SELECT value FROM meta WHERE key = 'paused'").fetchone()
-    return read_pause(row[0]) if row else None
-
-
-def pause(db: sqlite3.Connection, pause: Pause) -> None:
-    """Notes a pause."""
-    db.execute(SET_META, ("paused", write(pause).decode()))
-
-
-def resume(db: sqlite3.Connection) -> None:
-    """Ends the pause."""
-    db.execute("DELETE FROM meta WHERE key = 'paused'")
-
-
 def first_seen(db: sqlite3.Connection, source: str, event_id: str, at: int) -> int:
     """The smaller of `at` and what is stored, which it then is."""
-    row = db.execute("SELECT at FROM first_seen WHERE source = ? AND event_id = ?", (source, event_id)).fetchone()
-    if row and row[0] <= at:
-        return int(row[0])
+    known = seen(db, source, event_id)
+    if known is not None and known <= at:
+        return known
     db.execute(REMEMBER, (source, event_id, at))
     return at
+
+
+def seen(db: sqlite3.Connection, source: str, event_id: str) -> int | None:
+    """When this event was first received."""
+    row = db.execute("SELECT at FROM first_seen WHERE source = ? AND event_id = ?", (source, event_id)).fetchone()
+    return int(row[0]) if row else None
 
 
 def load(db: sqlite3.Connection, key: Key) -> WorkOrder:
@@ -163,9 +154,9 @@ def history(db: sqlite3.Connection, key: Key, limit: int) -> Sequence[Happened]:
     return [_line(line) for line in reversed(lines)]
 
 
-def last_event(db: sqlite3.Connection, project_id: str) -> tuple[Key, Happened] | None:
-    """The newest line that an event left in a project."""
-    row = db.execute(LAST_EVENT, (project_id,)).fetchone()
+def last_event(db: sqlite3.Connection, project_id: str | None) -> tuple[Key, Happened] | None:
+    """The newest line that an event left in a project, or in any."""
+    row = (db.execute(LAST_OF_ALL) if project_id is None else db.execute(LAST_EVENT, (project_id,))).fetchone()
     if row is None:
         return None
     order = db.execute("SELECT project_id, external_id FROM work_orders WHERE id = ?", (row[0],)).fetchone()

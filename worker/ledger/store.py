@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-from worker.core.errors import LedgerError
+from worker.core.errors import LedgerError, PauseCause
+from worker.core.outcome import Reason, WaitKind
 from worker.ports import Happened, Key, Ledger, WorkOrder
 
 
 class LedgerRefused(LedgerError):
     """The ledger must not be used as it stands. The message is a sentence that says why and what to do (exit status 2)."""
+
+
+class NoLedger(LedgerRefused):
+    """There is none in this place yet."""
+
+
+class SchemaBehind(LedgerRefused):
+    """Its schema is of an older version: a worker of this one brings it up to date when it starts."""
 
 
 class Binding(msgspec.Struct, frozen=True):
@@ -29,6 +38,53 @@ class Pause(msgspec.Struct, frozen=True):
     reason: str
     by: str
     at: float
+    cause: PauseCause = "manual"
+
+
+State: TypeAlias = Literal["missing", "stale"]
+"""What is wrong in Ditio with a work order of which an event waits: it is not there, or not all of it is."""
+
+
+class Aside(msgspec.Struct, frozen=True):
+    """An event in a wait queue: what it waits for, in whose work order, and since when.
+
+    `project` is the project as the event gives it, `project_id` its id where it is known. `since` is when a worker first received
+    the event and `back_at` when it leaves the wait queue, both in microseconds since 1970; `waited_s` counts the steps before.
+    """
+
+    source: str
+    id: str
+    type: str
+    kind: WaitKind
+    state: State
+    project: str
+    external_id: str
+    reason: Reason
+    detail: str
+    since: int
+    back_at: int
+    field: str = ""
+    project_id: str | None = None
+    waited_s: int = 0
+
+    @property
+    def place(self) -> str:
+        """What tells work orders of different projects apart."""
+        return self.project_id or self.project
+
+
+class Unsettled(msgspec.Struct, frozen=True):
+    """How many events wait for what, and how many distinct work orders are therefore wrong in Ditio."""
+
+    kinds: Mapping[WaitKind, int]
+    states: Mapping[State, int]
+
+
+class Run(msgspec.Struct, frozen=True):
+    """A worker's time on this ledger, in seconds since 1970. `ended` is None while it lasts, and when it did not end in order."""
+
+    started: float
+    ended: float | None
 
 
 class Reader(Protocol):
@@ -40,6 +96,10 @@ class Reader(Protocol):
 
     async def load(self, key: Key) -> WorkOrder:
         """What is known of a work order (an empty one when nothing is)."""
+        ...
+
+    async def seen(self, source: str, event_id: str) -> int | None:
+        """When (microseconds since 1970) this event was first received; None when it is not known to have been."""
         ...
 
     async def with_external_id(self, external_id: str) -> Sequence[WorkOrder]:
@@ -54,8 +114,12 @@ class Reader(Protocol):
         """The last `limit` lines of what happened to a work order, in the order in which they were committed."""
         ...
 
-    async def last_event(self, project_id: str) -> tuple[Key, Happened] | None:
-        """The newest line of history (by `at`) that an event left in a project."""
+    async def last_event(self, project_id: str | None = None) -> tuple[Key, Happened] | None:
+        """The newest line of history (by `at`) that an event left in a project, or in any."""
+        ...
+
+    async def outcomes(self, since: int) -> Mapping[str, int]:
+        """How many events ended how since then (microseconds since 1970), by the history."""
         ...
 
     async def next_due(self) -> float | None:
@@ -66,8 +130,27 @@ class Reader(Protocol):
         """How many work orders are known."""
         ...
 
+    async def doubts(self) -> int:
+        """How many work orders are in doubt, or due for the look-up that ends it."""
+        ...
+
     async def paused(self) -> Pause | None:
         """The pause in force, if there is one."""
+        ...
+
+    async def waiting(self) -> Sequence[Aside]:
+        """The events in the wait queues, those that wait longest first."""
+        ...
+
+    async def unsettled(self) -> Unsettled:
+        """The same, counted."""
+        ...
+
+    async def runs(self, since: float) -> Sequence[Run]:
+        """The workers that started since then (seconds since 1970), and the one before them; the newest first.
+
+        Of several that run now only the newest of all is told of.
+        """
         ...
 
     async def binding(self) -> Binding | None:
@@ -86,8 +169,66 @@ class Store(Ledger, Reader, Protocol):
         """Notes that no events are to be taken from now on. A pause that is in force is replaced."""
         ...
 
-    async def resume(self) -> None:
-        """Ends the pause, if there is one."""
+    async def resume(self) -> Pause | None:
+        """Ends the pause that is in force, and tells which. After one for `mass-change` harms are counted from nothing again.
+
+        It notes when, too: that also ends a worker's own pause for its environment.
+        """
+        ...
+
+    async def spend(self, harms: Sequence[str], most: int) -> bool:
+        """Counts harms (see worker.core.harm) that are about to be done, unless those of the last hour would become more than `most`.
+
+        Then nothing is counted, the pause `mass-change` is in force unless another is, and the answer is no.
+        """
+        ...
+
+    async def put_aside(self, aside: Aside) -> None:
+        """Notes an event that was put into a wait queue (again)."""
+        ...
+
+    async def taken_up(self, source: str, event_id: str) -> None:
+        """Notes that an event waits no more, if it did."""
+        ...
+
+    async def forget_waiting(self, back_before: int) -> int:
+        """Forgets the events that should have left their wait queue by then (microseconds since 1970); returns how many."""
+        ...
+
+    async def mark(self) -> None:
+        """Notes, in the ledger and beside it, how far it has come; so that it can be told when an older one takes its place."""
+        ...
+
+    async def restored(self) -> bool:
+        """Whether it was put back to an older state, and its records were not yet compared with Ditio."""
+        ...
+
+    async def projects(self) -> Sequence[str]:
+        """The ids of the projects of which work orders are known."""
+        ...
+
+    async def of_project(self, project_id: str) -> Sequence[WorkOrder]:
+        """The work orders of a project."""
+        ...
+
+    async def rebase(self, orders: Sequence[WorkOrder]) -> None:
+        """Replaces records and tasks, without merging: by what Ditio shows, after the ledger was put back."""
+        ...
+
+    async def believe(self) -> None:
+        """Notes that the records were compared."""
+        ...
+
+    async def begin_run(self) -> None:
+        """Notes that a worker starts."""
+        ...
+
+    async def end_run(self) -> None:
+        """Notes that the worker that began a run here ends in order."""
+        ...
+
+    async def prove(self) -> None:
+        """Commits something that says nothing: shows that it can be done, or raises LedgerError."""
         ...
 
     async def prune(self, before: int) -> int:
@@ -112,6 +253,14 @@ class Unshared:
 
     def assure(self, key: Key) -> None:
         """See worker.ports.WorkOrderLocks."""
+
+
+def mass_change(most: int) -> str:
+    """The reason of the pause, in words."""
+    return (
+        f"more than {most} deactivations, deletions or clears within an hour (WORKER_MAX_DEACTIVATIONS_PER_H): if they are meant, "
+        "ditio-worker resume lets as many through again"
+    )
 
 
 def bound(stored: Binding | None, wanted: Binding, where: str) -> Binding:

@@ -1,5 +1,6 @@
 """RabbitMQ by pika's asyncio adapter, behind awaitables.
 
+    wire        pika's connection, with what it lacks
     connection  channels whose operations can be awaited     declare    the topology, declared or checked
     intake      deliveries, each with its own channel        publisher  confirmed, mandatory publishing
 

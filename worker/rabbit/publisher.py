@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pika
@@ -11,10 +12,18 @@ from pika.spec import Basic
 
 from worker.core.errors import BrokerError
 from worker.core.message import Message
-from worker.rabbit.connection import Access, Channel, Connection, connect
+from worker.rabbit.connection import Access, Channel, Connection, Silent, connect
 from worker.rabbit.convert import properties_of
 
-CONFIRM_S = 30.0
+CONFIRM_S = 20.0
+BLOCKED_S = 200.0
+"""How long an alarm of the broker's is waited for, with the messages in hand: giving up earlier would publish some of them twice."""
+NOWHERE = "ditio-worker.nowhere"
+"""A queue that nobody has: what is published to it proves that the broker takes messages, and comes back."""
+
+
+class Unroutable(BrokerError):
+    """No queue takes the message."""
 
 
 class Publication:
@@ -24,6 +33,12 @@ class Publication:
         self.place = (exchange, routing_key, body)
         self.confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.returned = ""
+
+    @property
+    def where(self) -> str:
+        """Where it was to go, for a person."""
+        exchange, routing_key, _ = self.place
+        return f"exchange {exchange} with routing key {routing_key}" if exchange else f"queue {routing_key}"
 
 
 class Publisher:
@@ -41,19 +56,35 @@ class Publisher:
         """Puts a message into a queue. Raises BrokerError unless the broker has confirmed it."""
         await self.publish_to("", queue, message)
 
-    async def publish_to(self, exchange: str, routing_key: str, message: Message) -> None:
-        """Publishes to an exchange. Raises BrokerError unless the broker has confirmed that a queue has it."""
+    async def publish_to(self, exchange: str, routing_key: str, message: Message, *, within_s: float = BLOCKED_S) -> None:
+        """Publishes to an exchange. Raises BrokerError unless the broker has confirmed that a queue has it.
+
+        While the broker blocks publishing nothing is written, for `within_s` at most.
+        """
         channel = await self.open()
+        await self._free(within_s)
         publication = Publication(exchange, routing_key, message.body)
         properties = properties_of(message)
         channel.start(lambda: channel.raw.basic_publish(exchange, routing_key, message.body, properties, mandatory=True))
         self._last_tag += 1
         self._unconfirmed[tag := self._last_tag] = publication
         try:
-            await channel.wait(publication.confirmed, CONFIRM_S)
+            await channel.wait(publication.confirmed, CONFIRM_S, blocked_s=BLOCKED_S)
+        except Silent as error:
+            raise BrokerError(f"a message for {publication.where} was not confirmed: {error}") from error
         finally:
             if channel is self._channel:
                 self._unconfirmed.pop(tag, None)
+
+    async def probe(self) -> None:
+        """Shows that messages can be published, without leaving one behind. Raises BrokerError when they cannot."""
+        with suppress(Unroutable):
+            await self.publish_to("", NOWHERE, Message(b""), within_s=0.0)
+
+    @property
+    def blocked(self) -> str:
+        """Why the broker takes no messages now; empty when it does, as far as is known."""
+        return self._connection.blocked if self._connection is not None else ""
 
     async def close(self) -> None:
         """Closes the connection; what is not confirmed yet fails."""
@@ -75,6 +106,11 @@ class Publisher:
             self._channel = channel
             return channel
 
+    async def _free(self, within_s: float) -> None:
+        """Waits while the broker blocks the connection: what is written to it meanwhile would be published some day."""
+        if self._connection is not None:
+            await self._connection.free(within_s)
+
     def _on_return(self, _: RawChannel, method: Basic.Return, __: pika.BasicProperties, body: bytes) -> None:
         place = (method.exchange, method.routing_key, body)
         for publication in self._unconfirmed.values():
@@ -89,11 +125,11 @@ class Publisher:
             publication = self._unconfirmed.pop(each, None)
             if publication is None or publication.confirmed.done():
                 continue
-            exchange, routing_key, _ = publication.place
-            where = f"exchange {exchange} with routing key {routing_key}" if exchange else f"queue {routing_key}"
             if publication.returned:
-                publication.confirmed.set_exception(BrokerError(f"no queue takes a message for {where}: {publication.returned}"))
+                said = f"no queue takes a message for {publication.where}: {publication.returned}"
+                publication.confirmed.set_exception(Unroutable(said))
             elif not accepted:
-                publication.confirmed.set_exception(BrokerError(f"the broker refused a message for {where}: it may be full"))
+                said = f"the broker refused a message for {publication.where}: it may be full"
+                publication.confirmed.set_exception(BrokerError(said))
             else:
                 publication.confirmed.set_result(None)

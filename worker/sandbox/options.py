@@ -21,6 +21,12 @@ class Options:
     scope: str = _switch("ditioapiv3", "and its scope")
     token_s: float = _switch(1800.0, "how long a token lives, in seconds")
     duplicate: str = _switch("400", "what a POST with an externalId that the project has gets", "400", "409", "allow")
+    companies: str = _switch(
+        "one",
+        "whose projects the client sees: its company's, or those of several (a look-up may then show them all)",
+        "one",
+        "several",
+    )
     no_match: str = _switch("404", "what a look-up by key without a match answers", "404", "null", "nothing", "array")
     single: str = _switch("object", "what a look-up of one task answers", "object", "array")
     key_case: str = _switch("exact", "whether look-ups by key tell capital letters from small ones", "exact", "ignore")
@@ -53,6 +59,11 @@ class Options:
     dates: str = _switch("zulu", "how dates are shown", "zulu", "plain", "millis", "offset")
     lag_s: float = _switch(0.0, "how long a new task is missing from look-ups by key and from listings, in seconds")
     latency_s: float = _switch(0.0, "how long every answer takes, in seconds")
+    capacity_per_s: float = _switch(0.0, "how many requests it takes within a second, 0 for any number; the others get 429")
+    retry_after_s: float = _switch(0.0, "what those 429 say in Retry-After, in whole seconds; 0 says nothing")
+    capacity_concurrent: float = _switch(
+        0.0, "how many requests it works on at once, each for latency_s, 0 for any number; the others queue"
+    )
     clock_ahead_s: float = _switch(0.0, "how far this Ditio's clock, the Date header, is ahead, in seconds")
 
     def changed(self, given: Mapping[str, Any]) -> Options:

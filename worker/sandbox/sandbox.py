@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from worker.sandbox import projects
+from worker.sandbox.capacity import Capacity
 from worker.sandbox.faults import Faults
 from worker.sandbox.message import Refusal, Reply, Request, answer, segments
 from worker.sandbox.options import Options
@@ -49,6 +50,7 @@ class Sandbox:
         self.options = options
         self.clock = clock
         self.faults = Faults()
+        self.capacity = Capacity(lambda: self.options, clock)
         self.log: deque[dict[str, Any]] = deque(maxlen=LONGEST_LOG)
         self.counts: Counter[tuple[str, str]] = Counter()
         self.late: list[Late] = []
@@ -69,14 +71,19 @@ class Sandbox:
             route = self._route(request)
         except Refusal as refusal:
             route = Route("unknown", lambda refusal=refusal: _raise(refusal))  # type: ignore[misc]  # a lambda's default has no type
-        fault = self.faults.take(route.operation, _external_id(request))
-        reply = self._perform(route) if fault is None else self._with_fault(route, request, fault)
+        try:
+            latency_s = self.capacity.taken() if route.operation != "token" else self.options.latency_s
+            fault = self.faults.take(route.operation, _external_id(request))
+            reply = self._perform(route) if fault is None else self._with_fault(route, request, fault)
+        except Refusal as refusal:
+            latency_s, reply = 0.0, answer(refusal.body, refusal.status)
+            reply = replace(reply, headers={**reply.headers, **self.capacity.retry_after()})
         self._note(route.operation, request, reply, late=False)
         ahead = datetime.fromtimestamp(self.clock() + self.options.clock_ahead_s, UTC)
         return replace(
             reply,
             headers={**reply.headers, "Date": format_datetime(ahead, usegmt=True)},
-            delay_s=reply.delay_s + self.options.latency_s,
+            delay_s=reply.delay_s + latency_s,
         )
 
     def settle_late(self) -> None:
@@ -94,7 +101,8 @@ class Sandbox:
             return Reply(0, delay_s=fault.delay_s or HELD_S, drop=True)
         if fault.status:
             body = fault.body if fault.body is not None else {"error": {"message": f"scripted fault {fault.status}"}}
-            scripted = answer(body, fault.status)
+            page = Reply(fault.status, body.encode(), {"Content-Type": "text/html"}) if isinstance(body, str) else None
+            scripted = page or answer(body, fault.status)
             return replace(scripted, headers={**scripted.headers, **fault.headers}, delay_s=fault.delay_s)
         if fault.drop == "before":
             return Reply(0, delay_s=fault.delay_s, drop=True)
@@ -148,7 +156,7 @@ class Sandbox:
         tasks = self.tasks
         match request.method, path:
             case "GET", ("projects",):
-                return "project_list", lambda: answer(self._projects())
+                return "project_list", lambda: answer(tasks.projects())
             case "POST", ("projects",):
                 return "project_create", lambda: projects.create(self.state, self.options.company_id, request.json())
             case "DELETE", ("projects", project_id):
@@ -214,14 +222,11 @@ class Sandbox:
 
     # --- projects and people
 
-    def _projects(self) -> list[dict[str, Any]]:
-        return [each for each in self.state.projects.values() if each["companyId"] == self.options.company_id]
-
     def _project(self, name: str, value: str) -> Reply:
-        found = [each for each in self.state.projects.values() if self.tasks.same(str(each.get(name) or ""), value)]
+        found = [each for each in self.tasks.projects() if self.tasks.same(str(each.get(name) or ""), value)]
         if not found:
             raise Refusal(404, "Prosjektet finnes ikke")
-        return answer(found[0])
+        return answer(found if self.options.single == "array" else found[0])
 
     def _person(self, number: str) -> Reply:
         if number not in self.state.users:

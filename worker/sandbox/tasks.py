@@ -191,8 +191,13 @@ class Tasks:
 
     # --- look-ups
 
+    def projects(self) -> list[Thing]:
+        """The projects that the client sees, by the option `companies`."""
+        ours = self._options().company_id if self._options().companies == "one" else None
+        return [each for each in self.state.projects.values() if ours in (None, each["companyId"])]
+
     def _in_projects(self, name: str, number: str) -> list[Thing]:
-        projects = [each["id"] for each in self.state.projects.values() if self.same(str(each.get(name) or ""), number)]
+        projects = [each["id"] for each in self.projects() if self.same(str(each.get(name) or ""), number)]
         return [task for project_id in projects for task in self.state.of_project(project_id)]
 
     def _with_external_number(self, number: str) -> list[Thing]:
