@@ -211,7 +211,7 @@ async def test_a_worker_whose_connection_is_cut_is_told_before_its_next_call_and
 
 
 def holds_locks() -> str:
-    return "pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted)"
+    return "pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND mode = 'ExclusiveLock')"
 
 
 def lost(store: PostgresLedger, key: Key) -> bool:

@@ -156,7 +156,7 @@ class PostgresServer:
         if self._user is not None:
             for path in (self._folder, data, password):
                 shutil.chown(path, self._user)
-        self._run(
+        self.run(
             "initdb", "--pgdata", data, "--username", self.superuser, "--pwfile", password, "--encoding", "UTF8", "--locale", "C",
             "--auth", "scram-sha-256", "--no-sync",
         )  # fmt: skip
@@ -165,13 +165,15 @@ class PostgresServer:
             file.write(CONFIGURATION.format(port=self.port) + self._more)
         (data / "pg_hba.conf").write_text(ACCESS, encoding="utf-8")
 
-    def _run(self, program: str, *arguments: str | Path) -> None:
+    def run(self, program: str, *arguments: str | Path, given: str = "") -> str:
+        """What one of PostgreSQL's programs says to these arguments and this input. Raises NoPostgres when it fails."""
         done = subprocess.run(
-            [self._programs / program, *arguments], capture_output=True, text=True, check=False, cwd="/",
+            [self._programs / program, *arguments], input=given, capture_output=True, text=True, check=False, cwd="/",
             env=self._environment(), user=self._user,
         )  # fmt: skip
         if done.returncode:
             raise NoPostgres(f"{program} failed: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
 
     def _environment(self) -> dict[str, str]:
         """Without the caller's PG* variables, and with the libraries that were unpacked beside the programs."""

@@ -77,6 +77,7 @@ class PostgresLocks:
         self._something = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
+        self._lives = False
         self._company = False
         self.round_trips = 0
 
@@ -98,7 +99,8 @@ class PostgresLocks:
                 self._something.set()
 
     async def live(self) -> None:
-        """Connects, unless that was done: from then on others can tell that this worker lives. Raises LedgerError."""
+        """Connects, unless that was done, and again whenever that is lost: others can tell that this worker lives. Raises LedgerError."""
+        self._lives = True
         if self._session is None and await self._take(lock := self._server.number("live", str(self.life))) is not None:
             self._given.append(lock)
             self._something.set()
@@ -165,7 +167,7 @@ class PostgresLocks:
             wanted, self._wanted = self._wanted, []
             given, self._given = self._given, []
             self._company = len(wanted) + len(given) > 1
-            if not wanted and self._session is None:
+            if not wanted and self._session is None and not self._lives:
                 continue
             try:
                 session = self._session = self._session or await self._connect()
