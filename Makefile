@@ -30,11 +30,11 @@ format: $(STAMP) ## put the code into its form
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-test: check ## check, then every test (OPTIONS=--without-broker leaves out those that need RabbitMQ)
+test: check ## check, then every test (OPTIONS="--without-broker --without-postgres" leaves out what needs RabbitMQ or PostgreSQL)
 	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile $(OPTIONS)
 
 soak: $(STAMP) ## what takes too long for test: an hour and more (OPTIONS="-k memory" chooses)
-	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile $(OPTIONS) tests/soak
+	$(BIN)/python -m pytest $(OPTIONS) tests/soak
 
 simulate: $(STAMP) ## play many histories on a simulated clock (SEEDS=100000, FIRST=0)
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),10000) --first $(or $(FIRST),0)

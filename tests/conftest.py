@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,20 @@ import pytest
 
 from tests.support.broker import Broker, Vhost, given_broker, private_broker
 from tests.support.cluster import Cluster, Node
+from tests.support.postgres import Database, database
 from tests.support.process import WorkerProcess, settings
 from tests.support.secret import keep_secret, leaks
 from worker.demo.packages import NoRabbitMQ, rabbitmq, rabbitmq_of_suite
+from worker.demo.postgres import NoPostgres, PostgresServer
+from worker.demo.postgres import postgres as postgres_programs
 from worker.sandbox import Options, Server, serve
 from worker.sandbox.seed import seed
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The one way to leave out what needs RabbitMQ, and what the contract suite is held against."""
+    """The one way to leave out what needs RabbitMQ or PostgreSQL, and what the contract suite is held against."""
     parser.addoption("--without-broker", action="store_true", help="leave out the tests that need RabbitMQ")
+    parser.addoption("--without-postgres", action="store_true", help="leave out the tests that need PostgreSQL")
     contract = parser.getgroup("contract", "tests/contract/test_reference_page.py")
     contract.addoption(
         "--api-base", default="", metavar="URL", help="the Ditio to test, by the DITIO_* variables; else the sandbox"
@@ -70,6 +74,41 @@ def broker4(pytestconfig: pytest.Config) -> Iterator[Broker]:
     except NoRabbitMQ as error:
         pytest.fail(f"{error}; --without-broker leaves these tests out", pytrace=False)
     with private_broker(sbin) as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def postgres_server(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
+    """PostgreSQL of the distribution, for all tests that do not stop it."""
+    with given_postgres(pytestconfig) as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
+    """A PostgreSQL of the test's own, which may be stopped and started."""
+    with given_postgres(pytestconfig) as server:
+        yield server
+
+
+@contextmanager
+def given_postgres(config: pytest.Config) -> Iterator[PostgresServer]:
+    """A running server that does not wait for the disk: no test cuts the machine's power."""
+    if config.getoption("--without-postgres"):
+        pytest.skip("left out by --without-postgres")
+    try:
+        server = PostgresServer(postgres_programs(_say), "fsync = off\n")
+        keep_secret(server.password)
+        with server:
+            yield server
+    except NoPostgres as error:
+        pytest.fail(f"{error}; --without-postgres leaves these tests out", pytrace=False)
+
+
+@pytest.fixture
+async def postgres(postgres_server: PostgresServer) -> AsyncIterator[Database]:
+    """A database of the test's own, with a role that may do in it what docs/operating.md gives a worker, and nothing else."""
+    async with database(postgres_server) as own:
         yield own
 
 

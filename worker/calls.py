@@ -53,6 +53,7 @@ class Calls:
         if self._guard is not None:
             key = round.order.key
             await self._guard(harms(key.project_id, key.external_id, call, round.merged, round.want, round.held))
+        self._ledger.assure(round.order.key)
         try:
             if isinstance(call, Create):
                 await self._create(round, call)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from worker.core.errors import Abandoned
@@ -37,6 +38,7 @@ class Lanes(Generic[Name, Item, Result]):
         self._lanes: dict[Name, deque[tuple[Item, asyncio.Future[Result]]]] = {}
         self._ready: deque[Name] = deque()
         self._running: dict[asyncio.Task[None], Name] = {}
+        self._standing_aside = 0
         self._open = True
         self.abandoned = 0
         self._idle = asyncio.Event()
@@ -50,6 +52,16 @@ class Lanes(Generic[Name, Item, Result]):
     def running(self) -> int:
         """How many keys are worked on now."""
         return len(self._running)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """For work that waits for something that is not its own: meanwhile another key takes its place within the limit."""
+        self._standing_aside += 1
+        self._start()
+        try:
+            yield
+        finally:
+            self._standing_aside -= 1
 
     async def submit(self, key: Name, item: Item) -> Result:
         """The result of the item's batch. Raises what the work raised, or Abandoned."""
@@ -88,7 +100,7 @@ class Lanes(Generic[Name, Item, Result]):
         await self._idle.wait()
 
     def _start(self) -> None:
-        while self._ready and len(self._running) < self._limit:
+        while self._ready and len(self._running) - self._standing_aside < self._limit:
             key = self._ready.popleft()
             task = asyncio.ensure_future(self._run(key))
             self._running[task] = key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
@@ -81,7 +82,24 @@ class Suspects(msgspec.Struct, frozen=True):
     tense: bool = False
 
 
-class Ledger(Protocol):
+class WorkOrderLocks(Protocol):
+    """One work order, one worker at a time, over all workers that share a ledger. Within a worker its lanes see to that."""
+
+    def hold(
+        self, key: Key, aside: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> AbstractAsyncContextManager[None]:
+        """Holds the lock on a work order for as long as the block lasts. `aside` is entered while another worker has it.
+
+        Raises LedgerError when it cannot be had.
+        """
+        ...
+
+    def assure(self, key: Key) -> None:
+        """Raises LedgerError when the lock on a work order that is held was lost. To be asked before each effect upon Ditio."""
+        ...
+
+
+class Ledger(WorkOrderLocks, Protocol):
     """The store of records. Every method raises LedgerError when it cannot do its work; what it returned from is durable."""
 
     def now(self) -> float:
@@ -144,6 +162,7 @@ class Ledger(Protocol):
         """Stores a work order and lines of its history. The record is merged into the stored one; the rest replaces it.
 
         `paid`: what was owed when it was loaded is done. Otherwise it stays, due at `owed_at` unless more was caused meanwhile.
+        Raises LedgerError when another worker has taken up the work order since its lock was lost.
         With the same commit something is owed, at once, to the work order that it lies under, or no longer lies under; and, when
         its task has another id, to those that lie under it by name.
         """

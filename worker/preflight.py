@@ -144,18 +144,21 @@ def harms(queues: Sequence[str], policies: Sequence[Mapping[str, Any]]) -> list[
 
 async def _ledger(settings: Settings) -> str:
     """What a worker would find, without touching it: one may be using it. Raises WorkerError where it could not use it."""
-    path = settings.ledger_url().path
+    url = settings.ledger_url()
     try:
         reader = await ledger.open_known(
-            path, api_base=settings.ditio_api_base, company_id=settings.ditio_company_id, clock=WallClock()
+            url.place, api_base=settings.ditio_api_base, company_id=settings.ditio_company_id, clock=WallClock()
         )
     except ledger.SchemaBehind:
-        return f"{path}: of an older version; the worker brings it up to date when it starts"
-    _writable(path)
+        return f"{url.shown}: of an older version; the worker brings it up to date when it starts"
+    if isinstance(url.place, Path):
+        _writable(url.place)
+    else:
+        await ledger.prove_shared(url.place)
     if reader is None:
-        return f"{path}: not there yet; the worker makes it when it starts"
+        return f"{url.shown}: not there yet; the worker makes it when it starts"
     try:
-        return f"{path}: {await reader.work_orders()} work orders"
+        return f"{url.shown}: {await reader.work_orders()} work orders"
     finally:
         await reader.close()
 

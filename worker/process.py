@@ -147,7 +147,7 @@ class Process:
         self._observer = observer
         self._trouble = trouble
         self._caution = caution or Caution(ledger)
-        self.lanes: Lanes[Key, Taken | Due, Conclusion] = Lanes(self._work, limit=handling.max_in_flight)
+        self.lanes: Lanes[Key, Taken | Due, Conclusion] = Lanes(self._alone, limit=handling.max_in_flight)
 
     async def take(self, delivery: Delivery) -> None:
         """Brings one message to its end. Raises nothing: trouble is reported, and the message stays unacknowledged."""
@@ -256,6 +256,11 @@ class Process:
         return next_wait(sorted(self._handling.queues.waits), taken.travel.waited_s, self._handling.wait_max_s)
 
     # --- the lane
+
+    async def _alone(self, key: Key, items: Sequence[Taken | Due]) -> Sequence[Conclusion]:
+        """The same, while no other worker does anything for this work order."""
+        async with self._ledger.hold(key, self.lanes.aside):
+            return await self._work(key, items)
 
     async def _work(self, key: Key, items: Sequence[Taken | Due]) -> Sequence[Conclusion]:
         """Reconciles a work order with the events that have gathered in its lane."""

@@ -104,7 +104,7 @@ class Service:
         log.info("metrics and health at %s", pages.url)
         clock = WallClock()
         store = await ledger.open(
-            settings.ledger_url().path,
+            settings.ledger_url().place,
             api_base=settings.ditio_api_base,
             company_id=settings.ditio_company_id,
             clock=clock,
@@ -174,7 +174,8 @@ class Service:
     async def _prepare(self, connection: rabbit.Connection) -> None:
         """What a new connection to the broker needs before events are taken from it."""
         await self._declare(connection)
-        await self._hold_solo(connection)
+        if not ledger.is_shared(self._settings.ledger_url().place):
+            await self._hold_solo(connection)
         self._metrics.broker_connected(on=True)
         if self._connected_before:
             self._metrics.broker_reconnected()

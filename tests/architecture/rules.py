@@ -67,7 +67,7 @@ LIBRARIES: Mapping[str, frozenset[str]] = {
     "ports": frozenset({"msgspec"}),
     "rabbit": frozenset({"pika", "msgspec"}),
     "api": frozenset({"httpx", "aiohttp", "yarl", "msgspec", "tenacity"}),
-    "ledger": frozenset({"msgspec"}),
+    "ledger": frozenset({"msgspec", "psycopg", "psycopg_pool"}),
     "resolve": frozenset(),
     "config": frozenset(),
     "metrics": frozenset({"prometheus_client"}),
@@ -87,7 +87,8 @@ LIBRARIES: Mapping[str, frozenset[str]] = {
     "dead": frozenset({"msgspec"}),
     "sandbox": frozenset({"aiohttp"}),
 }
-"""The libraries that a part may use; msgspec is the form of plain values everywhere. api's aiohttp and yarl are in one file."""
+"""The libraries that a part may use; msgspec is the form of plain values everywhere. api's aiohttp and yarl are in one file, ledger's
+psycopg in those that begin with `postgres`."""
 
 IMPURE = frozenset(
     {
@@ -173,6 +174,8 @@ def _import_rules(part: str, file: str, module: str) -> Iterator[str]:
         yield f"{part} uses {library}"
     if library in ("aiohttp", "yarl") and part == "api" and not file.endswith("transport.py"):
         yield f"{library} is used outside api/transport.py"
+    if library.startswith("psycopg") and part == "ledger" and "/postgres" not in file:
+        yield f"{library} is used outside ledger/postgres*.py"
 
 
 def _own_rules(part: str, other: str) -> Iterator[str]:

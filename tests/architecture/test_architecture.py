@@ -57,6 +57,7 @@ def test_at_the_top_are_only_the_agreed_folders() -> None:
         ("worker/ports.py", "from worker.rabbit import Publisher", "ports imports rabbit, which stands above it"),
         ("worker/api/client.py", "from worker.ledger import Store", "the adapter api imports the adapter ledger"),
         ("worker/api/client.py", "import aiohttp", "aiohttp is used outside api/transport.py"),
+        ("worker/ledger/sqlite.py", "import psycopg", "psycopg is used outside ledger/postgres*.py"),
         ("worker/metrics.py", "from worker import config", "the adapter metrics imports the adapter config"),
         ("worker/ledger/sqlite.py", "import httpx", "ledger uses httpx"),
         ("worker/process.py", "from worker.service import main", "process imports service, which stands above it"),

@@ -393,7 +393,7 @@ async def test_a_project_too_large_to_be_listed_is_looked_up_one_by_one(on: Stag
 
 async def test_the_ledger_is_not_written_to(on: Stage) -> None:
     await on.handle(event("created", "WO-1", name="a", time=MORNING))
-    path = on.settings.ledger_url().path
+    path = Path(on.settings.ledger_url().place)
     before = {each.name: each.read_bytes() for each in path.parent.glob("ledger.db*") if not each.name.endswith("-shm")}
     await on.rehearse(event("updated", "WO-1", name="b", time=NOON), event("created", "WO-2", name="c", time=NOON))
     after = {each.name: each.read_bytes() for each in path.parent.glob("ledger.db*") if not each.name.endswith("-shm")}
@@ -401,7 +401,7 @@ async def test_the_ledger_is_not_written_to(on: Stage) -> None:
 
 
 async def test_a_ledger_of_another_ditio_is_refused_and_one_that_is_not_there_is_none(on: Stage, tmp_path: Path) -> None:
-    path, company = on.settings.ledger_url().path, on.settings.ditio_company_id
+    path, company = Path(on.settings.ledger_url().place), on.settings.ditio_company_id
     with pytest.raises(LedgerRefused, match="which say nothing about company another"):
         await open_known(path, api_base=on.server.url, company_id="another", clock=WallClock())
     assert await open_known(tmp_path / "none.db", api_base=on.server.url, company_id=company, clock=WallClock()) is None

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker import Vhost, json_body
+from tests.support.postgres import Database
 from tests.support.process import WorkerProcess, settings
 from tests.support.publishing import event, publish_all
+from tests.support.secret import leaks
 from tests.support.waiting import eventually
 from worker import ledger
 from worker.clock import WallClock
@@ -86,6 +88,39 @@ async def test_a_message_that_breaks_the_worker_ends_alone_among_the_dead_letter
         await eventually(lambda: not breaking.running)
     finally:
         breaking.kill()
+
+
+async def test_two_workers_on_one_ledger_condemn_the_one_message_that_breaks_them_and_no_other(
+    vhost: Vhost, ditio: Server, postgres: Database, tmp_path: Path
+) -> None:
+    # Given
+    names = [f"WO-{number}" for number in range(500)]
+    poison = event("created", "WO-250", name="gift")
+    messages = [poison if name == "WO-250" else event("created", name, name="x") for name in names]
+    workers = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        more = {"LEDGER_URL": postgres.url, "WORKER_PREFETCH": "64", "BREAKS_ON": "handle:WO-250", "BREAKS_BY": "kill"}
+        given = settings(vhost.url, ditio, tmp_path, **more)
+        workers.append(WorkerProcess(given, tmp_path / name, ("-m", "tests.support.breaking")))
+    # When
+    await publish_all(vhost.url, messages)
+
+    def done() -> bool:
+        return len(ditio.sandbox.state.tasks) == 499 and vhost.depth(*QUEUES) == 0
+
+    try:
+        ends = await asyncio.gather(*(supervised(worker, done, 120) for worker in workers))
+        # Then
+        (letter,) = vhost.messages("workorders.dead")
+        assert letter.body == poison.body
+        assert letter.headers["failure-reason"] == "poisonous"
+        assert orders(ditio) == set(names) - {"WO-250"}
+        assert 4 <= sum(ends) <= 5, "each once unawares at most, three times with a note"
+    finally:
+        for worker in workers:
+            worker.kill()
+            assert leaks(worker.log()) == []
 
 
 async def test_kills_while_it_waits_for_ditio_condemn_nobody(worker: WorkerProcess, vhost: Vhost, ditio: Server) -> None:

@@ -1,4 +1,4 @@
-"""Ledgers of both kinds, opened and reopened alike."""
+"""Ledgers of all kinds, opened and reopened alike."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.postgres import Database, database
 from worker import ledger
 from worker.ledger import Store
 from worker.ledger.memory import Contents, MemoryLedger
@@ -42,6 +43,7 @@ class Shelf:
     stack: AsyncExitStack
     clock: StoppedClock = field(default_factory=StoppedClock)
     contents: Contents = field(default_factory=Contents)
+    database: Database | None = None
 
     async def open(self, *, api_base: str = "https://ditio.example/core", company_id: str = "c-1") -> Store:
         """The ledger, as a worker opens it."""
@@ -49,9 +51,14 @@ class Shelf:
         if self.kind == "memory":
             store = MemoryLedger(self.contents, api_base=api_base, company_id=company_id, clock=self.clock)
         else:
-            store = await ledger.open(self.path, api_base=api_base, company_id=company_id, clock=self.clock)
+            store = await ledger.open(self.url, api_base=api_base, company_id=company_id, clock=self.clock)
         self.stack.push_async_callback(store.close)
         return store
+
+    @property
+    def url(self) -> str | Path:
+        """Where a ledger is that is not in memory."""
+        return self.database.url if self.database is not None else self.path
 
     @property
     def path(self) -> Path:
@@ -59,10 +66,13 @@ class Shelf:
         return self.folder / "data" / "ledger.db"
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "memory", "postgres"])
 async def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shelf]:
     async with AsyncExitStack() as stack:
-        yield Shelf(request.param, tmp_path, stack)
+        shelf = Shelf(request.param, tmp_path, stack)
+        if request.param == "postgres":
+            shelf.database = await stack.enter_async_context(database(request.getfixturevalue("postgres_server")))
+        yield shelf
 
 
 @pytest.fixture

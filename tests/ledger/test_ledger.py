@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -61,6 +63,50 @@ async def test_a_commit_is_a_merge_so_a_stale_writer_cannot_take_the_record_back
     assert {name: cell.value for name, cell in known.cells.items()} == {"name": "nytt", "price": "1"}
     assert known.exists is not None
     assert known.exists.stamp == stamp(9)
+
+
+async def test_many_at_once_are_each_done_as_if_alone(shelf: Shelf) -> None:
+    # Given
+    store = await shelf.open()
+    keys = [Key("p", f"WO-{number}") for number in range(100)]
+    # When each is written twice, and read in between
+    await asyncio.gather(*(store.commit(WorkOrder(key, record(5, name="a")), [line(1, "e-1")]) for key in keys))
+    await asyncio.gather(
+        *(
+            store.commit(WorkOrder(key, record(9, name=key.external_id), f"t-{key.external_id}"), [line(2, "e-2")])
+            for key in keys
+        ),
+        *(store.commit(WorkOrder(key, record(7, price="1"), f"t-{key.external_id}"), [line(3, "e-3")]) for key in keys),
+        *(store.load(key) for key in keys),
+        *(store.first_seen("/erp", "e", at) for at in range(50, 0, -1)),
+    )
+    # Then
+    for key in keys:
+        known = await store.load(key)
+        assert {name: cell.value for name, cell in known.record.cells.items()} == {"name": key.external_id, "price": "1"}
+        assert sorted(each.id for each in await store.history(key)) == ["e-1", "e-2", "e-3"]
+    assert await store.first_seen("/erp", "e", 99) == 1
+    assert await store.work_orders() == 100
+
+
+async def test_a_work_order_is_read_and_written_while_its_lock_is_held_again_and_again(shelf: Shelf) -> None:
+    store = await shelf.open()
+    for number in range(3):
+        async with store.hold(KEY):
+            order = await store.load(KEY)
+            store.assure(KEY)
+            await store.commit(msgspec.structs.replace(order, task_id=f"t-{number}"))
+    assert (await store.load(KEY)).task_id == "t-2"
+
+
+async def test_names_are_compared_exactly_and_ordered_alike_everywhere(shelf: Shelf) -> None:
+    store = await shelf.open()
+    projects = ["b", "B", "ä", "a", "A", "Ø", "\U0001f600", "z z", "z"]
+    for project in projects:
+        await store.commit(WorkOrder(Key(project, "Straße"), doubt_until=5.0))
+    await store.commit(WorkOrder(Key("a", "STRASSE")))
+    assert [order.key.project_id for order in await store.with_external_id("Straße")] == sorted(projects)
+    assert [key.project_id for key in await store.due(9.0, 100)] == sorted(projects)
 
 
 async def test_first_seen_is_the_smallest_ever_given(shelf: Shelf) -> None:

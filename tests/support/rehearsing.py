@@ -45,7 +45,7 @@ class Stage:
         """What the events would do; that nothing was written is asserted. `known`: with what the worker's ledger knows."""
         before, wrote = copy.deepcopy(self.state.dumped()), self.writes()
         clock = WallClock()
-        path = self.settings.ledger_url().path
+        path = self.settings.ledger_url().place
         reader = await ledger.open_read_only(path, clock=clock) if known else None
         try:
             rehearsal = rehearsal_of(self.settings, self.api, reader, clock)

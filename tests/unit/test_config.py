@@ -40,7 +40,7 @@ def test_required_settings_alone_are_enough_and_the_rest_has_the_documented_defa
     assert (settings.ditio_scope, settings.ditio_person_id) == ("ditioapiv3", "identityId")
     assert (settings.ditio_timeout_s, settings.ditio_settle_s, settings.ditio_max_requests_per_s) == (10, 30, None)
     assert (settings.ditio_client_ids, settings.ditio_allow_http) == (False, False)
-    assert settings.ledger_url().path == Path("/home/erp/.local/share/ditio-worker/ledger.db")
+    assert settings.ledger_url().place == Path("/home/erp/.local/share/ditio-worker/ledger.db")
     assert (settings.worker_queue_prefix, settings.worker_binding_keys) == ("workorders", ("#",))
     assert (settings.worker_declare, settings.worker_partitions) == (True, 1)
     assert settings.worker_sources.labels == ("all",)
@@ -104,7 +104,9 @@ def test_all_problems_are_reported_together_each_with_what_to_do() -> None:
         ("DITIO_CLIENT_IDS", "maybe", "true or false"),
         ("DITIO_TIMEOUT_S", "nan", "from 0.1 to 120"),
         ("DITIO_MAX_REQUESTS_PER_S", "0", "from 0.1"),
-        ("LEDGER_URL", "postgresql://u:pw@db/ledger", "PostgreSQL ledger is not supported yet"),
+        ("LEDGER_URL", "postgresql://u:pw@db", "expected postgresql://user:password@host/database"),
+        ("LEDGER_URL", "postgresql:///ledger", "expected postgresql://user:password@host/database"),
+        ("LEDGER_URL", "postgresql://u:p%23w@db/ledger#1", "holds a #"),
         ("LEDGER_URL", "mysql://db/ledger", "three slashes"),
         ("LEDGER_URL", "sqlite://ledger.db", "three slashes"),
         ("LEDGER_URL", "sqlite:///:memory:", "must outlive the worker"),
@@ -285,11 +287,28 @@ def test_addresses_take_names_ipv6_and_port_zero() -> None:
         assert (address.host, address.port) == (host, port)
 
 
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:s3cr%40t@db/ledger", "postgres://u:s3cr%40t@db1:5432,db2:5433/ledger?sslmode=require"]
+)
+def test_the_ledger_may_be_a_database_whose_password_is_hidden_also_when_it_comes_from_a_file(url: str, tmp_path: Path) -> None:
+    # Given
+    file = tmp_path / "ledger-url"
+    file.write_text(f"{url}\n")
+    # When
+    for settings in (read(given(LEDGER_URL=url)), read(given(LEDGER_URL_FILE=str(file)))):
+        # Then
+        assert settings.ledger_url().place == url
+        assert "s3cr" not in repr(settings) + repr(settings.ledger_url())
+        assert {"s3cr%40t", "s3cr@t"} <= set(settings.hidden())
+    shown = {each.name: each.shown for each in examine(given(LEDGER_URL=url)).effective}
+    assert "s3cr" not in str(shown["LEDGER_URL"])
+
+
 def test_the_ledger_is_a_full_path_however_many_slashes_and_follows_the_data_folder() -> None:
-    assert read(given(LEDGER_URL="sqlite:////var/a%20b.db")).ledger_url().path == Path("/var/a b.db")
-    assert read(given(LEDGER_URL="sqlite:///var/a.db")).ledger_url().path == Path("/var/a.db")
+    assert read(given(LEDGER_URL="sqlite:////var/a%20b.db")).ledger_url().place == Path("/var/a b.db")
+    assert read(given(LEDGER_URL="sqlite:///var/a.db")).ledger_url().place == Path("/var/a.db")
     for url in ("", "sqlite:///"):
-        path = read(given(LEDGER_URL=url, XDG_DATA_HOME="/data/æ #1")).ledger_url().path
+        path = read(given(LEDGER_URL=url, XDG_DATA_HOME="/data/æ #1")).ledger_url().place
         assert path == Path("/data/æ #1/ditio-worker/ledger.db")
     assert "no home folder" in problems(given(HOME=""))[0]
 

@@ -83,6 +83,30 @@ async def test_a_slow_key_holds_up_no_other(gate: Gate) -> None:
     await waiting
 
 
+async def test_work_that_stands_aside_gives_its_place_to_another_key(gate: Gate) -> None:
+    # Given one place, whose work waits for something that is not its own
+    free = asyncio.Event()
+
+    async def work(key: str, items: Sequence[int]) -> Sequence[str]:
+        if key == "contended":
+            with lanes.aside():
+                await free.wait()
+        return await gate.work(key, items)
+
+    lanes = Lanes(work, limit=1)
+    contended = asyncio.ensure_future(lanes.submit("contended", 0))
+    await spin()
+    # When
+    others = [asyncio.ensure_future(lanes.submit(key, 1)) for key in ("b", "c")]
+    await spin()
+    # Then one of the others is worked on, and no more
+    assert gate.batches == [("b", [1])]
+    free.set()
+    gate.open.set()
+    assert await asyncio.gather(contended, *others) == ["contended0", "b1", "c1"]
+    await asyncio.wait_for(lanes.idle(), 1)
+
+
 async def test_an_error_reaches_everyone_in_the_batch_and_no_one_else(gate: Gate) -> None:
     lanes = Lanes(gate.work, limit=1)
     gate.open.set()

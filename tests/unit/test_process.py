@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from worker.core.letter import Facts, travel, waiting
 from worker.core.message import Message
 from worker.core.outcome import Applied, Failure, Outcome, Waiting
 from worker.ledger.memory import Contents, MemoryLedger
-from worker.ports import Project, Suspects
+from worker.ports import Key, Project, Suspects
 from worker.process import FAILING_ROUNDS, Handling, Process, Queues, Taken
 from worker.reconcile import Conclusion
 from worker.round import Job
@@ -35,6 +37,26 @@ class Delivered:
 
     def ack(self) -> None:
         self._steps.append("ack")
+
+
+class Locked(MemoryLedger):
+    """A ledger whose locks note when they are taken, once `steps` are to hold that."""
+
+    def __init__(self, steps: list[str], *, clock: StoppedClock) -> None:
+        super().__init__(Contents(), api_base="a", company_id="c", clock=clock)
+        self.steps = steps
+        self.told = False
+        self.refusal: LedgerError | None = None
+
+    @asynccontextmanager
+    async def hold(self, key: Key, aside: Any = None) -> AsyncIterator[None]:
+        if self.refusal is not None:
+            raise self.refusal
+        if self.told:
+            self.steps.append(f"lock {key.external_id}")
+        yield
+        if self.told:
+            self.steps.append("unlock")
 
 
 class Rig:
@@ -62,7 +84,7 @@ class Rig:
             Rules(now=0), QUEUES, "0.1.0", settings.get("source", lambda source: "all"),
             settings.get("handles", lambda number: True), settings.get("wait_max_s", 1000),
         )  # fmt: skip
-        self.ledger = MemoryLedger(Contents(), api_base="a", company_id="c", clock=self.clock)
+        self.ledger = Locked(self.steps, clock=self.clock)
         me: Any = self
         self.process = Process(
             handling, ledger=self.ledger, ditio=me, resolver=me, reconciler=me, publisher=me, clock=self.clock,
@@ -141,6 +163,21 @@ async def test_an_applied_event_is_acknowledged_after_it_was_reconciled() -> Non
     await rig.take()
     assert rig.steps == ["reconcile", "ack", "released"]
     assert rig.settled_as == ["applied"]
+
+
+async def test_a_work_order_is_locked_while_it_is_reconciled_for_an_event_or_for_what_is_due() -> None:
+    rig = Rig()
+    rig.ledger.told = True
+    await rig.take()
+    await rig.process.do_due(Key("p-1", "WO-2"))
+    assert rig.steps == ["lock WO-1", "reconcile", "unlock", "ack", "released", "lock WO-2", "reconcile", "unlock"]
+
+
+async def test_a_lock_that_cannot_be_had_is_trouble_and_nothing_is_acknowledged() -> None:
+    rig = Rig()
+    rig.ledger.refusal = LedgerError("gone")
+    await rig.take()
+    assert (rig.steps, rig.troubles) == (["released"], [rig.ledger.refusal])
 
 
 async def test_a_broken_event_is_a_letter_at_once_and_published_before_it_is_acknowledged() -> None:

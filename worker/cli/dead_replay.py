@@ -76,7 +76,7 @@ async def _ledger(settings: Settings, terminal: Terminal) -> AsyncIterator[Store
     from worker.clock import WallClock  # noqa: PLC0415
 
     try:
-        store = await ledger.open_beside(settings.ledger_url().path, clock=WallClock())
+        store = await ledger.open_beside(settings.ledger_url().place, clock=WallClock())
     except LedgerError as error:
         terminal.complain(str(error))
         yield None

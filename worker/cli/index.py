@@ -14,14 +14,15 @@ async def noted_removal(ids: Sequence[str], settings: Settings, terminal: Termin
     from worker.clock import WallClock  # noqa: PLC0415
     from worker.core.errors import LedgerError  # noqa: PLC0415
 
-    path = settings.ledger_url().path
-    if not ids or not path.is_file():
+    if not ids:
         return
     try:
-        store = await ledger.open_beside(path, clock=WallClock())
+        store = await ledger.open_beside(settings.ledger_url().place, clock=WallClock())
         try:
             await store.letters_removed(ids)
         finally:
             await store.close()
+    except ledger.NoLedger:
+        return
     except LedgerError as error:
         terminal.complain(f"the worker's gauges follow a little later: {error}")

@@ -63,7 +63,7 @@ async def knowledge(settings: Settings, terminal: Terminal) -> AsyncIterator[Kno
 
     rules = rules_of(settings)
     try:
-        known = await ledger.open_read_only(settings.ledger_url().path, clock=WallClock())
+        known = await ledger.open_read_only(settings.ledger_url().place, clock=WallClock())
     except LedgerError as error:
         terminal.complain(f"what is superseded cannot be told: {error}")
         known = None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.cli.opening import ago, broker, reading_ledger, utc
-from worker.config import Settings, SettingsError
+from worker.config import PostgresUrl, Settings, SettingsError, SqliteUrl
 from worker.core.errors import BrokerError, LedgerError
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ CIRCUIT = ("closed", "half-open", "open")
 
 @dataclass(frozen=True)
 class LedgerSeen:
-    """What the ledger says. `per_minute` is by the minutes that it is the average of."""
+    """What the ledger says. `size` is of one in a file; `per_minute` is by the minutes that it is the average of."""
 
     path: str
-    size: int
+    size: int | None
     work_orders: int
     doubts: int
     pause: Pause | None
@@ -69,7 +69,7 @@ async def look(settings: Settings) -> Seen:
     seen = Seen()
     try:
         async with reading_ledger(settings) as reader:
-            seen.ledger = await _ledger(reader, settings.ledger_url().path)
+            seen.ledger = await _ledger(reader, settings.ledger_url())
     except (SettingsError, LedgerError) as error:
         seen.unseen["ledger"] = str(error)
     try:
@@ -80,13 +80,12 @@ async def look(settings: Settings) -> Seen:
     return seen
 
 
-async def _ledger(reader: Reader, path: Path) -> LedgerSeen:
+async def _ledger(reader: Reader, url: SqliteUrl | PostgresUrl) -> LedgerSeen:
     now = time.time()
     counts = {minutes: await reader.outcomes(int((now - minutes * 60) * 1_000_000)) for minutes in RATES_MIN}
-    beside = (path, path.with_name(path.name + "-wal"))
     return LedgerSeen(
-        str(path),
-        sum(file.stat().st_size for file in beside if file.exists()),
+        url.shown,
+        _size(url.place) if isinstance(url.place, Path) else None,
         await reader.work_orders(),
         await reader.doubts(),
         await reader.paused(),
@@ -95,6 +94,11 @@ async def _ledger(reader: Reader, path: Path) -> LedgerSeen:
         await reader.unsettled(),
         await reader.runs(now - LOOP_S),
     )
+
+
+def _size(path: Path) -> int:
+    beside = (path, path.with_name(path.name + "-wal"))
+    return sum(file.stat().st_size for file in beside if file.exists())
 
 
 async def _depths(settings: Settings) -> Mapping[str, int]:

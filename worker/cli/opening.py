@@ -27,7 +27,7 @@ async def reading_ledger(settings: Settings) -> AsyncIterator[Reader]:
     from worker.clock import WallClock  # noqa: PLC0415
 
     try:
-        reader = await ledger.open_read_only(settings.ledger_url().path, clock=WallClock())
+        reader = await ledger.open_read_only(settings.ledger_url().place, clock=WallClock())
     except ledger.LedgerRefused as error:
         raise SettingsError([str(error)]) from error
     try:
@@ -43,7 +43,7 @@ async def writing_ledger(settings: Settings) -> AsyncIterator[Store]:
     from worker.clock import WallClock  # noqa: PLC0415
 
     try:
-        store = await ledger.open_beside(settings.ledger_url().path, clock=WallClock())
+        store = await ledger.open_beside(settings.ledger_url().place, clock=WallClock())
     except ledger.LedgerRefused as error:
         raise SettingsError([str(error)]) from error
     try:

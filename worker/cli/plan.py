@@ -56,16 +56,16 @@ async def opened(settings: Settings, terminal: Terminal) -> AsyncIterator[Rehear
     from worker.clock import WallClock  # noqa: PLC0415
     from worker.wiring import api_access, rehearsal_of  # noqa: PLC0415
 
-    path, clock, noted = settings.ledger_url().path, WallClock(), Noted()
+    url, clock, noted = settings.ledger_url(), WallClock(), Noted()
     async with AsyncExitStack() as stack:
         try:
             known = await ledger.open_known(
-                path, api_base=settings.ditio_api_base, company_id=settings.ditio_company_id, clock=clock
+                url.place, api_base=settings.ditio_api_base, company_id=settings.ditio_company_id, clock=clock
             )
         except ledger.LedgerRefused as error:
             raise SettingsError([str(error)]) from error
         if known is None:
-            terminal.complain(f"there is no ledger at {path} yet: every work order is looked up in Ditio")
+            terminal.complain(f"there is no ledger at {url.shown} yet: every work order is looked up in Ditio")
         else:
             stack.push_async_callback(known.close)
         client = await stack.enter_async_context(open_api(api_access(settings), clock, noted))

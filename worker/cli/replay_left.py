@@ -25,7 +25,7 @@ async def tidied(at: Desk, settings: Settings) -> None:
     if not hasattr(settings, "ledger_url"):
         return
     try:
-        notes = await ledger.open_beside(settings.ledger_url().path, clock=WallClock())
+        notes = await ledger.open_beside(settings.ledger_url().place, clock=WallClock())
     except LedgerError:
         return
     try:

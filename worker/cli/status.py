@@ -34,7 +34,7 @@ def tell(seen: Seen, settings: Settings, now: float) -> dict[str, Any]:
     from worker.ledger import holder  # noqa: PLC0415 - keeps --help fast
 
     ledger, depths, pages = seen.ledger, seen.depths, seen.pages
-    word, sentence = state(seen, holder(settings.ledger_url().path), now)
+    word, sentence = state(seen, holder(settings.ledger_url().place), now)
     return {
         "worker": {"state": word, "detail": sentence, "causes": list(pages.causes) if pages else None},
         "last_event": _last_event(seen),
@@ -89,9 +89,14 @@ def lines(told: dict[str, Any], seen: Seen, settings: Settings) -> list[tuple[st
         ("events/min", ", ".join(f"{rate:g} over {span}" for span, rate in rates.items()) if rates else no_ledger),
         ("waiting", _counts(told["waiting"]) if ledger else no_ledger),
         ("dead letters", str(told["dead_letters"]) if told["dead_letters"] is not None else no_broker),
-        ("ledger", f"{ledger['work_orders']} work orders, {ledger['bytes'] / 1e6:.1f} MB, {ledger['path']}" if ledger else no_ledger),
+        ("ledger", _ledger_line(ledger) if ledger else no_ledger),
         ("doubts", f"{told['doubts']} open" if ledger else no_ledger),
     ]  # fmt: skip
+
+
+def _ledger_line(ledger: dict[str, Any]) -> str:
+    size = f"{ledger['bytes'] / 1e6:.1f} MB, " if ledger["bytes"] is not None else ""
+    return f"{ledger['work_orders']} work orders, {size}{ledger['path']}"
 
 
 def _pause_line(paused: dict[str, Any] | None, seen: bool) -> str:

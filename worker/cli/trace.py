@@ -55,7 +55,7 @@ async def _traced(arguments: argparse.Namespace, settings: Settings, terminal: T
     async with AsyncExitStack() as stack:
         known: Reader | None = None
         try:
-            known = await ledger.open_read_only(settings.ledger_url().path, clock=WallClock())
+            known = await ledger.open_read_only(settings.ledger_url().place, clock=WallClock())
             stack.push_async_callback(known.close)
         except LedgerError as error:
             terminal.complain(f"what was received is not known: {error}")

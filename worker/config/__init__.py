@@ -4,7 +4,7 @@
 """
 
 from worker.config.masking import masked
-from worker.config.parsers import Address, Patterns, Sources, SqliteUrl, Tables
+from worker.config.parsers import Address, Patterns, PostgresUrl, Sources, SqliteUrl, Tables
 from worker.config.reading import Effective, Examination, SettingsError, examine, read
 from worker.config.settings import Secret, Settings
 from worker.config.table import NEEDS, PREFIXES, SETTINGS, Group, Setting
@@ -18,6 +18,7 @@ __all__ = [
     "Examination",
     "Group",
     "Patterns",
+    "PostgresUrl",
     "Secret",
     "Setting",
     "Settings",

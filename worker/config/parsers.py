@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
@@ -45,6 +45,34 @@ class SqliteUrl:
     """A ledger in a file."""
 
     path: Path
+
+    @property
+    def place(self) -> Path:
+        """As worker.ledger opens it."""
+        return self.path
+
+    @property
+    def shown(self) -> str:
+        """As it is shown to people."""
+        return str(self.path)
+
+
+@dataclass(frozen=True)
+class PostgresUrl:
+    """A ledger in a PostgreSQL database, for any number of workers."""
+
+    url: str = field(repr=False)
+
+    @property
+    def place(self) -> str:
+        """As worker.ledger opens it."""
+        return self.url
+
+    @property
+    def shown(self) -> str:
+        """As it is shown to people, without user and password."""
+        split = urlsplit(self.url)
+        return f"PostgreSQL {unquote(split.path.strip('/'))} at {split.netloc.rpartition('@')[2]}"
 
 
 @dataclass(frozen=True)
@@ -278,17 +306,30 @@ def proxy(given: str) -> str:
     return url
 
 
-def ledger(given: str) -> SqliteUrl:
-    """A file for SQLite: what follows `sqlite://` is a full path."""
+def ledger(given: str) -> SqliteUrl | PostgresUrl:
+    """A file for SQLite, where what follows `sqlite://` is a full path, or a database of PostgreSQL."""
+    if given.strip().partition("://")[0] in ("postgresql", "postgres"):
+        return PostgresUrl(_database(given.strip()))
     split = _split(given.strip())
-    if split.scheme in ("postgresql", "postgres"):
-        raise ValueError("a PostgreSQL ledger is not supported yet; use sqlite:///full/path/ledger.db")
     path = Path("/" + unquote(split.path).lstrip("/"))
     if split.scheme != "sqlite" or split.netloc or split.query or split.fragment:
-        raise ValueError("expected sqlite:///full/path/ledger.db (three slashes)")
+        raise ValueError("expected sqlite:///full/path/ledger.db (three slashes) or postgresql://user:password@host/database")
     if path.name == ":memory:" or split.path.endswith("/") or path.is_dir():
         raise ValueError(f"{path} is no file; the ledger must outlive the worker: name a file in a folder that is kept")
     return SqliteUrl(path)
+
+
+def _database(url: str) -> str:
+    """An address of PostgreSQL's, which may name several hosts by commas."""
+    try:
+        split = urlsplit(url)
+    except ValueError:
+        raise ValueError("is no valid address: look at its brackets") from None
+    if not split.netloc.rpartition("@")[2] or not split.path.strip("/"):
+        raise ValueError("expected postgresql://user:password@host/database")
+    if split.fragment:
+        raise ValueError("holds a #: in a password it is written %23")
+    return url
 
 
 def is_loopback(host: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Generic, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from worker.config.masking import MASK
-from worker.config.parsers import Address, Patterns, Sources, SqliteUrl, Tables
+from worker.config.parsers import Address, Patterns, PostgresUrl, Sources, SqliteUrl, Tables
 
 Value = TypeVar("Value")
 
@@ -74,7 +74,7 @@ class Settings:
     ditio_max_requests_per_s: float | None
     https_proxy: Secret[str] | None
     no_proxy: tuple[str, ...] | None
-    ledger_url: Secret[SqliteUrl]
+    ledger_url: Secret[SqliteUrl | PostgresUrl]
     worker_queue_prefix: str
     worker_binding_keys: tuple[str, ...]
     worker_declare: bool

@@ -195,7 +195,8 @@ SETTINGS: tuple[Setting, ...] = (
         "sqlite:///",
         parse.ledger,
         "ledger",
-        "The store of records, sqlite:///full/path/ledger.db; alone sqlite:/// is a file in the user's data folder.",
+        "The store of records: sqlite:///full/path/ledger.db (alone sqlite:/// is a file in the user's data folder),"
+        " or for any number of workers postgresql://user:password@host/database.",
         secret=True,
     ),
     Setting(

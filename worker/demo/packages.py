@@ -11,17 +11,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from worker.core.errors import WorkerError
+from worker.demo.apt import AptError, Locked, Say, cache_folder, call, download
 
 OLDEST = (3, 10)
 SERVER = "usr/lib/rabbitmq/lib"
 SYSTEM = Path("/usr/lib/rabbitmq/lib")
-MIRROR = re.compile(r"https?://[^\s\]]+/debian/?(?=\s|$)", re.MULTILINE)
 OWN_LIBRARIES = re.compile(
     r"(libc6|libgcc-s1|libstdc\+\+6|libtinfo6|libncursesw6|zlib1g|libssl3t64|libzstd1|libsystemd0|libcap2|liblzma5|libsctp1)_"
 )
@@ -31,16 +30,9 @@ REMEDY = (
     "or set AMQP_URL to a broker that may be used"
 )
 
-Say = Callable[[str], None]
-
 
 class NoRabbitMQ(WorkerError):
     """There is no RabbitMQ, and none can be fetched. The message says what to do."""
-
-
-def cache_folder() -> Path:
-    """Where unpacked servers are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ditio-worker"
 
 
 def rabbitmq(say: Say) -> Path:
@@ -70,76 +62,31 @@ def _fetched(name: str, suite: str | None, say: Say) -> Path:
     home = cache_folder() / name
     if (found := _server_in(home / SERVER)) is not None:
         return found
-    for program in ("apt-get", "dpkg-deb"):
-        if shutil.which(program) is None:
-            raise NoRabbitMQ(f"RabbitMQ is not installed, and {program}, which could fetch it, is missing: {REMEDY}")
     # Several runs may fetch at once: each unpacks into a folder of its own, and the first to finish gives it its name.
     # The name is baked into the programs of another suite, so these are made in place.
     say(f"fetching RabbitMQ{f' of {suite}' if suite else ''} into {home}; this happens once")
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with _Locked(home.with_suffix(".lock")):
-        if (found := _server_in(home / SERVER)) is None:
-            shutil.rmtree(home, ignore_errors=True)
-            unfinished = home.with_suffix(".unfinished")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            _unpack(_download(unfinished, suite), unfinished, every=suite is None)
-            _relocate(unfinished, home, own_libraries=suite is not None)
-            unfinished.rename(home)
-            found = _server_in(home / SERVER)
+    try:
+        with Locked(home):
+            if (found := _server_in(home / SERVER)) is None:
+                shutil.rmtree(home, ignore_errors=True)
+                unfinished = home.with_suffix(".unfinished")
+                shutil.rmtree(unfinished, ignore_errors=True)
+                _unpack(download(unfinished, "rabbitmq-server", suite), unfinished, every=suite is None)
+                _relocate(unfinished, home, own_libraries=suite is not None)
+                unfinished.rename(home)
+                found = _server_in(home / SERVER)
+    except AptError as error:
+        raise NoRabbitMQ(f"RabbitMQ is not installed, and cannot be fetched: {error}; {REMEDY}") from error
     if found is None:
         raise NoRabbitMQ(f"the distribution's RabbitMQ is older than {OLDEST[0]}.{OLDEST[1]}: {REMEDY}")
     say("RabbitMQ is unpacked")
     return found
 
 
-class _Locked:
-    """Holds a lock file for as long as the block lasts."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        import fcntl  # noqa: PLC0415  not there on Windows, where there is no apt either
-
-        self._held = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(self._held, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._held)
-
-
-def _download(home: Path, suite: str | None) -> Iterator[Path]:
-    """The packages that are needed beside what is installed (of another suite: all of them)."""
-    apt = home / ".apt"
-    for folder in ("lists/partial", "cache/archives/partial"):
-        (apt / folder).mkdir(parents=True, exist_ok=True)
-    lines = [
-        f'Dir::State::lists "{apt}/lists";',
-        f'Dir::Cache "{apt}/cache";',
-        'Debug::NoLocking "1";',
-        f'APT::Sandbox::User "{_user()}";',
-    ]
-    if suite is not None:
-        (apt / "status").touch()
-        source = f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {_mirror()} {suite} main"
-        (apt / "sources.list").write_text(f"{source}\n")
-        lines += [
-            f'Dir::State::status "{apt}/status";',
-            f'Dir::Etc::sourcelist "{apt}/sources.list";',
-            'Dir::Etc::sourceparts "-";',
-        ]
-        lines += ['Dir::Etc::preferencesparts "-";', 'Dir::Etc::preferences "/dev/null";']
-    (apt / "apt.conf").write_text("\n".join(lines) + "\n")
-    environment = os.environ | {"APT_CONFIG": str(apt / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
-    _call(["apt-get", "-qq", "update"], environment)
-    _call(["apt-get", "-qq", "-y", "--no-install-recommends", "--download-only", "install", "rabbitmq-server"], environment)
-    return (apt / "cache" / "archives").glob("*.deb")
-
-
 def _unpack(packages: Iterator[Path], home: Path, *, every: bool) -> None:
     for package in sorted(packages):
         if every or package.name.startswith(("erlang-", "rabbitmq-server_")) or OWN_LIBRARIES.match(package.name):
-            _call(["dpkg-deb", "-x", str(package), str(home)])
+            call(["dpkg-deb", "-x", str(package), str(home)])
     shutil.rmtree(home / ".apt")
 
 
@@ -167,11 +114,11 @@ def _relocate(made: Path, home: Path, *, own_libraries: bool) -> None:
     loader = final / next(libraries.glob("ld-linux*.so*")).name
     for program in _elf_files(erlang):
         if program.suffix != ".so":
-            _call([patchelf, "--set-interpreter", str(loader), str(program)])
-        _call([patchelf, "--force-rpath", "--set-rpath", str(final), str(program)])
+            call([patchelf, "--set-interpreter", str(loader), str(program)])
+        call([patchelf, "--force-rpath", "--set-rpath", str(final), str(program)])
     for library in ("libcrypto.so.3", "libssl.so.3", "libstdc++.so.6"):
         if (libraries / library).exists():
-            _call([patchelf, "--force-rpath", "--set-rpath", str(final), str((libraries / library).resolve())])
+            call([patchelf, "--force-rpath", "--set-rpath", str(final), str((libraries / library).resolve())])
 
 
 def _elf_files(folder: Path) -> Iterator[Path]:
@@ -180,25 +127,3 @@ def _elf_files(folder: Path) -> Iterator[Path]:
             with path.open("rb") as file:
                 if file.read(4) == b"\x7fELF":
                     yield path
-
-
-def _mirror() -> str:
-    """The mirror of Debian's that this machine uses itself."""
-    folder = Path("/etc/apt")
-    for path in (folder / "sources.list", *sorted(folder.glob("sources.list.d/*"))):
-        if path.is_file() and (found := MIRROR.search(path.read_text("utf-8", "replace"))):
-            return found.group().rstrip("/")
-    raise NoRabbitMQ("no Debian mirror in this machine's apt configuration: other releases of RabbitMQ cannot be fetched")
-
-
-def _user() -> str:
-    import getpass  # noqa: PLC0415  only needed here
-
-    return getpass.getuser()
-
-
-def _call(command: list[str], environment: dict[str, str] | None = None) -> None:
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise NoRabbitMQ(f"{command[0]} failed: {said[-1] if said else f'status {done.returncode}'}; {REMEDY}")

@@ -24,6 +24,7 @@ from worker.ledger.store import (
     Replaying,
     Run,
     Unsettled,
+    Unshared,
     binding_of,
     bound,
     mass_change,
@@ -33,7 +34,7 @@ from worker.ports import Clock, Happened, Key, Suspects, WorkOrder
 __all__ = ["Contents", "MemoryLedger"]
 
 
-class MemoryLedger:
+class MemoryLedger(Unshared):
     """The ledger's rules and nothing else: every method is done before it first yields."""
 
     def __init__(self, contents: Contents, *, api_base: str, company_id: str, clock: Clock) -> None:

@@ -23,12 +23,13 @@ from worker.ledger.store import (
     Counted,
     Ended,
     Indexed,
-    LedgerRefused,
+    NoLedger,
     Pause,
     Replaying,
     Run,
     SchemaBehind,
     Unsettled,
+    Unshared,
     bound,
 )
 from worker.ports import Clock, Happened, Key, Suspects, WorkOrder
@@ -58,7 +59,7 @@ async def open_read_only(path: Path, clock: Clock) -> SqliteLedger:
     return await _open_existing(path.resolve(), "read-only", clock)
 
 
-class SqliteLedger:
+class SqliteLedger(Unshared):
     """See worker.ledger.store.Store for what the methods promise."""
 
     def __init__(self, thread: SqliteThread, clock: Clock, lock: int | None = None, marks: Path | None = None) -> None:
@@ -309,7 +310,7 @@ class SqliteLedger:
 
 async def _open_existing(path: Path, access: sqlite_file.Access, clock: Clock) -> SqliteLedger:
     if not path.is_file():
-        raise LedgerRefused(f"there is no ledger at {path}: no worker with this LEDGER_URL has run yet")
+        raise NoLedger(f"there is no ledger at {path}: no worker with this LEDGER_URL has run yet")
     thread = SqliteThread(partial(_connect_beside, path, access), _explain(path), lambda seconds: None)
     await thread.start()
     return SqliteLedger(thread, clock)

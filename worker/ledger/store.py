@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
@@ -14,6 +15,10 @@ from worker.ports import Happened, Key, Ledger, WorkOrder
 
 class LedgerRefused(LedgerError):
     """The ledger must not be used as it stands. The message is a sentence that says why and what to do (exit status 2)."""
+
+
+class NoLedger(LedgerRefused):
+    """There is none in this place yet."""
 
 
 class SchemaBehind(LedgerRefused):
@@ -198,7 +203,10 @@ class Reader(Protocol):
         ...
 
     async def runs(self, since: float) -> Sequence[Run]:
-        """The workers that started since then (seconds since 1970), and the one before them; the newest first."""
+        """The workers that started since then (seconds since 1970), and the one before them; the newest first.
+
+        Of several that run now only the newest of all is told of.
+        """
         ...
 
     async def binding(self) -> Binding | None:
@@ -272,7 +280,7 @@ class Store(Ledger, Reader, Protocol):
         ...
 
     async def end_run(self) -> None:
-        """Notes that the worker that started last ends in order."""
+        """Notes that the worker that began a run here ends in order."""
         ...
 
     async def prove(self) -> None:
@@ -306,6 +314,21 @@ class Store(Ledger, Reader, Protocol):
         duplicate must still take the place of its original. Work orders stay. An event that left no history stays seen.
         """
         ...
+
+
+class Unshared:
+    """The locks of a ledger that one worker uses at a time: they cost nothing, and nothing can be lost."""
+
+    def hold(
+        self,
+        key: Key,  # noqa: ARG002  the same for every work order
+        aside: Callable[[], AbstractContextManager[None]] = nullcontext,  # noqa: ARG002  nobody else has it
+    ) -> AbstractAsyncContextManager[None]:
+        """See worker.ports.WorkOrderLocks."""
+        return nullcontext()
+
+    def assure(self, key: Key) -> None:
+        """See worker.ports.WorkOrderLocks."""
 
 
 def mass_change(most: int) -> str:
