@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from worker.core.caution import Standing
@@ -72,7 +72,7 @@ class PostgresLedger:
         return self._clock.now()
 
     @asynccontextmanager
-    async def hold(self, key: Key, aside: Callable[[], AbstractContextManager[None]] = nullcontext) -> AsyncIterator[None]:
+    async def hold(self, key: Key, aside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext) -> AsyncIterator[None]:
         """Holds the lock on a work order."""
         async with self._locks.hold(key, aside):
             yield
