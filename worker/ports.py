@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
@@ -86,7 +86,7 @@ class WorkOrderLocks(Protocol):
     """One work order, one worker at a time, over all workers that share a ledger. Within a worker its lanes see to that."""
 
     def hold(
-        self, key: Key, aside: Callable[[], AbstractContextManager[None]] = nullcontext
+        self, key: Key, aside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
     ) -> AbstractAsyncContextManager[None]:
         """Holds the lock on a work order for as long as the block lasts. `aside` is entered while another worker has it.
 

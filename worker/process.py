@@ -259,8 +259,15 @@ class Process:
 
     async def _alone(self, key: Key, items: Sequence[Taken | Due]) -> Sequence[Conclusion]:
         """The same, while no other worker does anything for this work order."""
-        async with self._ledger.hold(key, self.lanes.aside):
+        async with self._ledger.hold(key, self._aside):
             return await self._work(key, items)
+
+    @asynccontextmanager
+    async def _aside(self) -> AsyncIterator[None]:
+        """While another worker has the work order: others take this one's place, and an end of this worker is no message's fault."""
+        with self.lanes.aside():
+            async with self._caution.waiting():
+                yield
 
     async def _work(self, key: Key, items: Sequence[Taken | Due]) -> Sequence[Conclusion]:
         """Reconciles a work order with the events that have gathered in its lane."""

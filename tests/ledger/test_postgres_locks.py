@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -100,8 +100,8 @@ async def test_who_waits_stands_aside_and_does_not_ask_the_server_all_the_time(w
     before = other.round_trips
     aside = 0
 
-    @contextmanager
-    def standing_aside() -> Iterator[None]:
+    @asynccontextmanager
+    async def standing_aside() -> AsyncIterator[None]:
         nonlocal aside
         aside += 1
         yield
@@ -122,6 +122,31 @@ async def test_who_waits_stands_aside_and_does_not_ask_the_server_all_the_time(w
         await let_go(task)
     await asyncio.wait_for(asyncio.gather(*waiting), 10)
     assert aside == 0
+
+
+async def test_a_lock_is_given_back_when_standing_aside_fails_at_its_end(workers: Workers) -> None:
+    # Given
+    one, other = await workers.start(), await workers.start()
+    held, aside = await take(one, KEY), asyncio.Event()
+
+    @asynccontextmanager
+    async def failing() -> AsyncIterator[None]:
+        aside.set()
+        yield
+        raise LedgerError("no note")
+
+    async def wait_for() -> None:
+        async with other.hold(KEY, failing):
+            pass
+
+    waiting = asyncio.ensure_future(wait_for())
+    await aside.wait()
+    # When
+    await let_go(held)
+    with pytest.raises(LedgerError, match="no note"):
+        await waiting
+    # Then
+    await let_go(await asyncio.wait_for(take(one, KEY), 5))
 
 
 async def test_locks_are_taken_and_given_back_many_in_one_round_trip(workers: Workers) -> None:

@@ -47,6 +47,8 @@ class Locked(MemoryLedger):
         self.steps = steps
         self.told = False
         self.refusal: LedgerError | None = None
+        self.contended = False
+        self.noted_at_wait: list[bool] = []
 
     @asynccontextmanager
     async def hold(self, key: Key, aside: Any = None) -> AsyncIterator[None]:
@@ -54,6 +56,9 @@ class Locked(MemoryLedger):
             raise self.refusal
         if self.told:
             self.steps.append(f"lock {key.external_id}")
+        if self.contended:
+            async with aside():
+                self.noted_at_wait.append(bool((await self.suspects()).marks))
         yield
         if self.told:
             self.steps.append("unlock")
@@ -387,6 +392,14 @@ async def test_no_note_stands_while_a_confirm_is_waited_for_or_when_all_is_done(
     assert rig.noted_at_publish == [False]
     assert rig.noted_at_work == [True]
     assert await rig.ledger.suspects() == Suspects()
+
+
+async def test_no_note_stands_while_another_worker_has_the_work_order() -> None:
+    rig = Rig()
+    rig.ledger.contended = True
+    await rig.process.take(Delivered(redelivered(json.dumps(EVENT).encode()), rig.steps))
+    assert rig.ledger.noted_at_wait == [False]
+    assert rig.noted_at_work == [True]
 
 
 async def test_what_was_given_back_while_it_waited_for_its_turn_is_not_touched() -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from uuid import uuid4
 
 import msgspec
@@ -82,19 +82,19 @@ class PostgresLocks:
         self.round_trips = 0
 
     @asynccontextmanager
-    async def hold(self, key: Key, aside: Callable[[], AbstractContextManager[None]]) -> AsyncIterator[None]:
+    async def hold(self, key: Key, aside: Callable[[], AbstractAsyncContextManager[None]]) -> AsyncIterator[None]:
         """See worker.ports.Ledger."""
         lock = self._server.number(key.project_id, key.external_id)
         session = await self._take(lock)
-        if session is None:
-            with aside():
-                session = await self._take_when_free(lock)
-        self._held[key] = session
         try:
+            if session is None:
+                async with aside():
+                    session = await self._take_when_free(lock)
+            self._held[key] = session
             yield
         finally:
-            del self._held[key]
-            if session is self._session:
+            self._held.pop(key, None)
+            if session is not None and session is self._session:
                 self._given.append(lock)
                 self._something.set()
 

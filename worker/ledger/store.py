@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
@@ -322,7 +322,7 @@ class Unshared:
     def hold(
         self,
         key: Key,  # noqa: ARG002  the same for every work order
-        aside: Callable[[], AbstractContextManager[None]] = nullcontext,  # noqa: ARG002  nobody else has it
+        aside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,  # noqa: ARG002  nobody else has it
     ) -> AbstractAsyncContextManager[None]:
         """See worker.ports.WorkOrderLocks."""
         return nullcontext()
