@@ -212,12 +212,15 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """What is fetched from the distribution is fetched once, before the tests are shared out among processes."""
     config = session.config
-    if hasattr(config, "workerinput") or config.getoption("--without-broker") or not config.getoption("numprocesses", None):
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         return
-    with suppress(NoRabbitMQ):  # the tests that need it say so
-        if not os.environ.get("AMQP_URL"):
-            rabbitmq(_say)
-        rabbitmq_of_suite("trixie", _say)
+    with suppress(NoRabbitMQ, NoPostgres):  # the tests that need them say so
+        if not config.getoption("--without-postgres"):
+            postgres_programs(_say)
+        if not config.getoption("--without-broker"):
+            if not os.environ.get("AMQP_URL"):
+                rabbitmq(_say)
+            rabbitmq_of_suite("trixie", _say)
 
 
 LEAKS: set[str] = set()
