@@ -227,7 +227,7 @@ async def survives(
     mistaken = [(letter.body, letter.headers) for letter in letters if letter.body not in deserved]
     assert not mistaken, mistaken
     missing = deserved - {letter.body for letter in letters}
-    assert not missing, (missing, len(letters))
+    assert not missing, (missing, len(letters), ground.vhost.depth("workorders.dead"))
     assert not worker.lines("the worker itself failed on an event")
     assert not worker.lines("a message could not be settled, and stays with the broker")
     assert leaks(worker.log()) == []
