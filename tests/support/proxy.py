@@ -182,7 +182,7 @@ class _Link:
                     return
             await self._allowed(b"")
             self.half_close(towards)
-        except OSError:
+        except (OSError, RuntimeError):  # nothing can be written any more: gone, or shut down by a half-close
             self.reset()
 
     async def _allowed(self, data: bytes) -> bytes:
