@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -297,8 +298,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args(argv)
     missed = 0
+    search = partial(found_after, most=arguments.most)
     with multiprocessing.Pool(arguments.jobs) as pool:
-        for name, seeds, wrong in pool.starmap(found_after, [(name, arguments.most) for name in arguments.names or MUTANTS], 1):
+        for name, seeds, wrong in pool.imap_unordered(search, arguments.names or MUTANTS):  # each is told when it is found
             missed += not seeds
             print(f"{name:32} {seeds or '-':>6}  {wrong[:100]}", flush=True)
     return 1 if missed else 0
