@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as examples
 
 from tests.support.broker import Broker, Vhost, given_broker, private_broker
 from tests.support.cluster import Cluster, Node
@@ -21,6 +23,10 @@ from worker.demo.postgres import NoPostgres, PostgresServer
 from worker.demo.postgres import postgres as postgres_programs
 from worker.sandbox import Options, Server, serve
 from worker.sandbox.seed import seed
+
+# The first text on a fresh machine has the table of all characters made, which is slow beside other work and says nothing about a test.
+examples.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+examples.load_profile("shared machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -148,8 +154,8 @@ def clustered(cluster: Cluster) -> Iterator[Vhost]:
 
 @pytest.fixture
 async def ditio() -> AsyncIterator[Server]:
-    """A sandbox with three projects, two foremen and no template."""
-    server = await serve(Options(client_secret=keep_secret(secrets.token_hex(16))))
+    """A sandbox with three projects, two foremen and no template. It keeps twins, so that nothing but the worker prevents them."""
+    server = await serve(Options(client_secret=keep_secret(secrets.token_hex(16)), duplicate="allow"))
     seed(server.sandbox)
     server.sandbox.state.templates.clear()
     yield server

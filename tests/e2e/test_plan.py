@@ -137,6 +137,7 @@ async def test_an_interrupted_plan_ends_with_130(shell: WorkerProcess, ditio: Se
     # Given a Ditio that takes its time
     ditio.sandbox.faults.add({"operation": "project_get", "count": -1, "delay_s": 30.0})
     environment = {"PATH": os.environ["PATH"], "HOME": str(shell.folder), "PYTHONPATH": str(ROOT), **shell._settings}
+    environment["DITIO_TIMEOUT_S"] = "60"  # it must not end by itself first
     command = [sys.executable, "-m", "worker", "plan", "-"]
     plan = subprocess.Popen(
         command, env=environment, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.broker import Vhost
-from tests.support.chaos import QUEUES, TWINS, drained, settled
+from tests.support.chaos import QUEUES, drained, settled
 from tests.support.crashing import GAPS
 from tests.support.erp import Erp, wrong
 from tests.support.process import WorkerProcess, settings
@@ -44,7 +44,6 @@ async def test_two_thousand_events_survive_power_cuts_in_every_gap_and_at_random
     erp = Erp(chance, WORK_ORDERS)
     erp.changes(EVENTS - EVENTS // 21)
     messages = erp.published()
-    ditio.sandbox.options = ditio.sandbox.options.changed(TWINS)
     for fault in late_faults(chance):
         ditio.sandbox.faults.add(fault)
     given = settings(

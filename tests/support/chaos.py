@@ -50,9 +50,6 @@ SETTINGS = {
 }
 """A request may be stalled for 2 s and then take effect 3 s late: within the time that the worker was told of."""
 
-TWINS = {"duplicate": "allow"}
-"""Ditio itself must not be what keeps twins out."""
-
 STALL_S = 2.0
 LATE_S = 3.0
 FAULTS: Sequence[dict[str, Any]] = (
@@ -183,7 +180,7 @@ async def survives(
     print(f"seed {seed}")
     chance = random.Random(seed)
     # Given
-    ditio.sandbox.options = ditio.sandbox.options.changed({"latency_s": 0.02, **TWINS})
+    ditio.sandbox.options = ditio.sandbox.options.changed({"latency_s": 0.02})
     erp = Erp(chance)
     erp.changes(int(seconds * events_per_s))
     erp.errs(int(seconds / 10))
@@ -240,7 +237,6 @@ async def makes_no_twins(worker: WorkerProcess, vhost: Vhost, ditio: Server, fau
     As many others, between them, are answered: where every creation fails, the circuit opens.
     """
     # Given
-    ditio.sandbox.options = ditio.sandbox.options.changed(TWINS)
     orders = [f"WO-{number}" for number in range(2 * faults)]
     for place, order in enumerate(orders[::2]):
         fault = ({"drop": "after"}, {"late_s": LATE_S}, {"late_s": LATE_S, "delay_s": 0.2})[place % 3]
