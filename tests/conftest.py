@@ -25,7 +25,7 @@ from worker.sandbox import Options, Server, serve
 from worker.sandbox.seed import seed
 
 # The first text on a fresh machine has the table of all characters made, which is slow beside other work and says nothing about a test.
-examples.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+examples.register_profile("shared machine", suppress_health_check=[HealthCheck.too_slow])
 examples.load_profile("shared machine")
 
 
