@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,9 +25,16 @@ from worker.demo.postgres import postgres as postgres_programs
 from worker.sandbox import Options, Server, serve
 from worker.sandbox.seed import seed
 
-# The first text on a fresh machine has the table of all characters made, which is slow beside other work and says nothing about a test.
+# How long examples take says nothing about a test: other work shares the machine, and on a fresh one the first text has the table of all
+# characters made. Hypothesis's own profile "ci" leaves this check out, too.
 examples.register_profile("shared machine", suppress_health_check=[HealthCheck.too_slow])
 examples.load_profile("shared machine")
+
+
+def pytest_configure() -> None:
+    """A shell that runs the tests in the background has interrupts ignored, also by the commands that the tests start and interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

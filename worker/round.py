@@ -198,6 +198,8 @@ class Round:
         match call:
             case Create():
                 self.sent |= {*call.values, EXISTS}
+                # Until the creation is through, what its event clears is reset over the template's value, whoever it is left to afterwards.
+                self.policy = msgspec.structs.replace(self.policy, create_only=frozenset())
             case Delete():
                 self.sent.add(EXISTS)
                 self.lost()

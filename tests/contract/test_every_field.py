@@ -315,6 +315,23 @@ async def test_a_create_only_field_is_sent_at_creation_and_never_again(name: str
         assert here.task() == planned | {"active": field.second[1] if name == "active" else True, other: "y"}
 
 
+@pytest.mark.parametrize("name", sorted(INHERITED))
+async def test_a_create_only_field_that_is_cleared_at_creation_is_reset_once_over_the_template_and_then_left(name: str) -> None:
+    field = GIVEN[name]
+    async with ditio(Policy(create_only=frozenset({field.sets})), **TEMPLATE) as here:
+        # Given a creation that clears what the template fills
+        await here.send("created", **{name: None})
+        assert here.task() == made(here, **{**TEMPLATE, field.sets: field.cleared})
+        # When Ditio's planners set it
+        here.sandbox.state.put(here.task() | {field.sets: field.second[1]})
+        planned = here.task()
+        # Then nothing clears it again
+        await here.send("updated", **{name: None})
+        assert here.task() == planned
+        await here.send("replaced", **{"active": True, name: None})
+        assert here.task() == planned
+
+
 async def test_a_create_only_field_of_a_task_that_is_there_is_left_to_the_planners() -> None:
     async with ditio(Policy(create_only=frozenset({"name"}))) as here:
         before = filled(here)

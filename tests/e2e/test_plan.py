@@ -139,21 +139,20 @@ async def test_an_interrupted_plan_ends_with_130(shell: WorkerProcess, ditio: Se
     environment = {"PATH": os.environ["PATH"], "HOME": str(shell.folder), "PYTHONPATH": str(ROOT), **shell._settings}
     environment["DITIO_TIMEOUT_S"] = "60"  # it must not end by itself first
     command = [sys.executable, "-m", "worker", "plan", "-"]
-    plan = subprocess.Popen(
+    with subprocess.Popen(
         command, env=environment, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    try:
-        assert plan.stdin is not None
-        plan.stdin.write(EVENTS[0].body)
-        plan.stdin.close()
-        plan.stdin = None
-        await eventually(lambda: any(name == "project_get" for name, _ in ditio.sandbox.counts))
-        # When
-        plan.send_signal(signal.SIGINT)
-        out, err = await asyncio.to_thread(plan.communicate, timeout=20)
-    finally:
-        plan.kill()
-        plan.wait()
+    ) as plan:
+        try:
+            assert plan.stdin is not None
+            plan.stdin.write(EVENTS[0].body)
+            plan.stdin.close()
+            plan.stdin = None
+            await eventually(lambda: any(name == "project_get" for name, _ in ditio.sandbox.counts))
+            # When
+            plan.send_signal(signal.SIGINT)
+            out, err = await asyncio.to_thread(plan.communicate, timeout=20)
+        finally:
+            plan.kill()
     # Then
     assert (plan.returncode, out) == (130, b"")
     assert err.decode().splitlines()[-1] == "interrupted"

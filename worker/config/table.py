@@ -314,7 +314,7 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         parse.create_only_fields,
         "work",
-        "Fields, separated by commas, that are sent at creation and left to Ditio's planners afterwards.",
+        "Fields, separated by commas, that are set or cleared at creation and left to Ditio's planners afterwards.",
         example="name,mainForeman",
     ),
     Setting(
