@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from worker.ledger import postgres, sqlite, sqlite_file
-from worker.ledger.store import (
+from worker.ledger.entries import (
     Aside,
     Binding,
     Counted,
@@ -19,16 +19,15 @@ from worker.ledger.store import (
     LedgerRefused,
     NoLedger,
     Pause,
-    Reader,
     Replaying,
     Run,
     SchemaBehind,
     State,
-    Store,
     Unsettled,
     binding_of,
     bound,
 )
+from worker.ledger.store import Reader, Store
 from worker.ports import Clock
 
 __all__ = [

@@ -13,8 +13,7 @@ from worker.core.errors import LedgerError
 from worker.core.harm import WINDOW_S, admitted
 from worker.core.record import merge
 from worker.ledger import retention
-from worker.ledger.memory_contents import Contents
-from worker.ledger.store import (
+from worker.ledger.entries import (
     Aside,
     Binding,
     Counted,
@@ -24,11 +23,12 @@ from worker.ledger.store import (
     Replaying,
     Run,
     Unsettled,
-    Unshared,
     binding_of,
     bound,
     mass_change,
 )
+from worker.ledger.memory_contents import Contents
+from worker.ledger.store import Unshared
 from worker.ports import Clock, Happened, Key, Suspects, WorkOrder
 
 __all__ = ["Contents", "MemoryLedger"]

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from worker.ledger.store import (
-    Aside,
-    Binding,
-    Indexed,
-    Pause,
-    Replaying,
-    Run,
-)
+from worker.ledger.entries import Aside, Binding, Indexed, Pause, Replaying, Run
 from worker.ports import Happened, Key, WorkOrder
 
 

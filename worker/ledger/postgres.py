@@ -11,13 +11,13 @@ from worker.ledger import postgres_guards as guards
 from worker.ledger import postgres_letters as letters
 from worker.ledger import postgres_notes as notes
 from worker.ledger import postgres_statements as sql
+from worker.ledger.entries import Aside, Binding, Counted, Ended, Indexed, Pause, Replaying, Run, Unsettled
 from worker.ledger.postgres_direct import prove_direct
 from worker.ledger.postgres_groups import Groups
 from worker.ledger.postgres_locks import PostgresLocks
 from worker.ledger.postgres_prune import prune_some
 from worker.ledger.postgres_schema import migrate, up_to_date
 from worker.ledger.postgres_server import Connection, PostgresServer
-from worker.ledger.store import Aside, Binding, Counted, Ended, Indexed, Pause, Replaying, Run, Unsettled
 from worker.ports import Clock, Happened, Key, Suspects, WorkOrder
 
 Given = ParamSpec("Given")

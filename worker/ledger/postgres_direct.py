@@ -6,8 +6,8 @@ import asyncio
 
 import psycopg
 
+from worker.ledger.entries import LedgerRefused
 from worker.ledger.postgres_server import Connection, PostgresServer, explained
-from worker.ledger.store import LedgerRefused
 
 PROOF_S = 5.0
 PID = "SELECT pg_backend_pid()"

@@ -12,9 +12,9 @@ import psycopg
 
 from worker.core.harm import WINDOW_S, admitted
 from worker.ledger import postgres_statements as sql
+from worker.ledger.entries import Aside, Pause, Run, Unsettled, mass_change
 from worker.ledger.postgres_notes import LIVING
 from worker.ledger.postgres_server import Connection
-from worker.ledger.store import Aside, Pause, Run, Unsettled, mass_change
 from worker.ports import Key, WorkOrder
 
 PUT_ASIDE = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from worker.ledger.entries import Counted, Ended, Indexed, Replaying
 from worker.ledger.postgres_server import Connection
-from worker.ledger.store import Counted, Ended, Indexed, Replaying
 
 WROTE = "INSERT INTO letters (letter_id, reason, at) VALUES (%s, %s, %s) ON CONFLICT (letter_id) DO NOTHING"
 REMOVED = "DELETE FROM letters WHERE letter_id = ANY(%s)"

@@ -8,10 +8,10 @@ import msgspec
 import psycopg
 
 from worker.ledger import postgres_statements as sql
+from worker.ledger.entries import Binding, LedgerRefused, NoLedger, SchemaBehind, bound
 from worker.ledger.postgres_guards import settle_in
 from worker.ledger.postgres_server import Connection, PostgresServer, explained
 from worker.ledger.schema import migrations, pending
-from worker.ledger.store import Binding, LedgerRefused, NoLedger, SchemaBehind, bound
 
 EXISTS = "SELECT to_regclass(quote_ident(current_schema()) || '.migrations') IS NOT NULL"
 APPLIED = "SELECT number FROM migrations"

@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from worker.core.errors import LedgerError
-from worker.ledger.store import LedgerRefused
+from worker.ledger.entries import LedgerRefused
 
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 

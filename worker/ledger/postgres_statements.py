@@ -9,7 +9,7 @@ import msgspec
 import psycopg
 
 from worker.core.record import Record
-from worker.ledger.store import Binding, Pause
+from worker.ledger.entries import Binding, Pause
 from worker.ports import Happened, Key, WorkOrder
 
 COLUMNS = (

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import msgspec
 
-from worker.ledger.store import LedgerRefused
+from worker.ledger.entries import LedgerRefused
 
 
 class Migration(msgspec.Struct, frozen=True):

@@ -14,10 +14,7 @@ from worker.core.errors import LedgerError
 from worker.ledger import sqlite_file, sqlite_letters, sqlite_notes, sqlite_replays
 from worker.ledger import sqlite_guards as guards
 from worker.ledger import sqlite_statements as statements
-from worker.ledger.schema import migrations, pending
-from worker.ledger.sqlite_prune import prune_some
-from worker.ledger.sqlite_thread import SqliteThread
-from worker.ledger.store import (
+from worker.ledger.entries import (
     Aside,
     Binding,
     Counted,
@@ -29,9 +26,12 @@ from worker.ledger.store import (
     Run,
     SchemaBehind,
     Unsettled,
-    Unshared,
     bound,
 )
+from worker.ledger.schema import migrations, pending
+from worker.ledger.sqlite_prune import prune_some
+from worker.ledger.sqlite_thread import SqliteThread
+from worker.ledger.store import Unshared
 from worker.ports import Clock, Happened, Key, Suspects, WorkOrder
 
 

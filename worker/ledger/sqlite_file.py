@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from worker.core.errors import LedgerError
-from worker.ledger.store import LedgerRefused
+from worker.ledger.entries import LedgerRefused
 
 Access: TypeAlias = Literal["worker", "beside", "read-only"]
 

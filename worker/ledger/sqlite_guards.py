@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from worker.core.harm import WINDOW_S, admitted
-from worker.ledger.store import Aside, Pause, Run, Unsettled, mass_change
+from worker.ledger.entries import Aside, Pause, Run, Unsettled, mass_change
 from worker.ports import WorkOrder
 
 SET_META = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"

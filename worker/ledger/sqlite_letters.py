@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from worker.ledger.store import Counted, Indexed
+from worker.ledger.entries import Counted, Indexed
 
 WROTE = "INSERT INTO letters (letter_id, reason, at) VALUES (?, ?, ?) ON CONFLICT (letter_id) DO NOTHING"
 COUNT = "SELECT reason, count(*), min(at) FROM letters GROUP BY reason ORDER BY reason"

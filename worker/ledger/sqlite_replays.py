@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from worker.ledger.store import Ended, Replaying
+from worker.ledger.entries import Ended, Replaying
 
 BEGAN = (
     "INSERT INTO replays (letter_id, replay_id, source, event_id, after, at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (letter_id)"

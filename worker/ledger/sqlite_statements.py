@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from worker.core.record import Record, merge
-from worker.ledger.store import Binding
+from worker.ledger.entries import Binding
 from worker.ports import Happened, Key, WorkOrder
 
 ORDERS = (
