@@ -14,6 +14,7 @@ from worker import __version__, api, chores, dead, ledger, rabbit
 from worker import health as health_pages
 from worker import log as logs
 from worker.assembly import Assembly, Surroundings
+from worker.budget import Budget
 from worker.caution import Caution
 from worker.clock import WallClock
 from worker.config import Settings
@@ -132,6 +133,8 @@ class Service:
     def _connect_parts(self, client: api.Client, observer: ApiObserver, stack: AsyncExitStack) -> None:
         access = broker_access(self._settings)
         self._client, self._observer = client, observer
+        per_s = self._settings.ditio_max_requests_per_s
+        self._budget = Budget(per_s, self._store, self._clock, client.pace) if per_s else None
         self._publisher = Publisher(access)
         stack.push_async_callback(self._publisher.close)
 
@@ -204,6 +207,9 @@ class Service:
         """Keeps going until told to stop. Raises WorkerError where starting is pointless."""
         beside = [asyncio.ensure_future(self._hurry())]
         try:
+            if self._budget is not None:
+                await unless(self._stop, self._budget.join())
+                beside.append(asyncio.ensure_future(self._budget.keep()))
             trouble = await unless(self._stop, self._first_look())
             beside += [asyncio.ensure_future(chore) for chore in self._chores()]
             await self.flow.run(self.process, self._stop, trouble)

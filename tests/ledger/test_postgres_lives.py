@@ -105,6 +105,28 @@ async def test_who_starts_soon_after_a_fall_is_told_of_it_and_of_an_end_in_order
     assert await (await workers.start()).arrive()
 
 
+async def test_who_lives_is_known_to_all_whether_others_end_in_order_fall_or_are_not_workers(workers: Workers) -> None:
+    # Given three workers, and an operator's command
+    one, other, last = [await workers.start() for _ in range(3)]
+    beside = await ledger.open_beside(workers.database.url, clock=workers.clock)
+    for number, store in enumerate((one, other, last)):
+        await store.arrive()
+        assert await one.living() == number + 1
+    await beside.with_external_id("WO-1")
+    assert await last.living() == 3
+    await beside.close()
+    # When
+    await other.leave()
+    # Then
+    assert await one.living() == 2
+    # When
+    await workers.fall(last)
+    # Then
+    async with asyncio.timeout(5):
+        while await one.living() != 1:
+            await asyncio.sleep(0.01)
+
+
 async def test_of_those_that_run_only_the_newest_is_told_and_who_fell_is_told_always(workers: Workers) -> None:
     # Given
     one, other, last = [await workers.start() for _ in range(3)]

@@ -40,6 +40,10 @@ class Asking:
         """How many requests may be in flight at once now: what Ditio bears."""
         return self._http.concurrency_limit
 
+    def pace(self, per_s: float) -> None:
+        """No more requests than this start per second from now on, tokens aside."""
+        self._http.pace(per_s)
+
     async def control(self) -> None:
         """The read that must succeed: all projects, as an array. Those who ask at once share one request. Raises Outage."""
         await self._controlled()

@@ -124,6 +124,10 @@ class Http:
         """How many requests may be in flight at once now."""
         return self._limiter.limit.allowed
 
+    def pace(self, per_s: float) -> None:
+        """No more requests than this start per second from now on."""
+        self._gate.pace(per_s)
+
     async def request(
         self,
         operation: OperationName,

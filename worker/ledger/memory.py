@@ -308,6 +308,10 @@ class MemoryLedger(Unshared):
         """Notes that the records were compared."""
         self._open().restored = False
 
+    async def living(self) -> int:
+        """One: nobody else may use it."""
+        return 1
+
     async def begin_run(self) -> None:
         """Notes that a worker starts."""
         self._open().runs.append(Run(self.now(), None))

@@ -243,6 +243,11 @@ class PostgresLedger:
         """Notes that the records were compared."""
         await self._by(guards.believe)
 
+    async def living(self) -> int:
+        """How many workers live, this one among them."""
+        ((number,),) = await self._rows(notes.LIVE_NOW)
+        return max(1, int(number))
+
     async def begin_run(self) -> None:
         """Notes that a worker starts."""
         await self._locks.live()

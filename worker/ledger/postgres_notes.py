@@ -38,6 +38,7 @@ LONG_AGO = "DELETE FROM lives WHERE fallen < %s"
 BEFORE = "SELECT count(*) FILTER (WHERE ended IS NOT NULL) > 0 AND count(*) FILTER (WHERE fallen IS NOT NULL) = 0 FROM lives"
 LIVE = "INSERT INTO lives (life) VALUES (%s) ON CONFLICT (life) DO UPDATE SET ended = NULL, fallen = NULL"
 ENDED = "DELETE FROM lives WHERE ended IS NOT NULL"
+LIVE_NOW = f"SELECT count(*) FROM lives WHERE ended IS NULL AND life IN {LIVING}"
 END = "UPDATE lives SET ended = %s WHERE life = %s"
 
 

@@ -264,6 +264,10 @@ class SqliteLedger(Unshared):
         """Notes that the records were compared."""
         await self._thread.write(guards.believe)
 
+    async def living(self) -> int:
+        """One: nobody else may use it."""
+        return 1
+
     async def begin_run(self) -> None:
         """Notes that a worker starts."""
         now = self.now()

@@ -158,6 +158,10 @@ class Store(Ledger, Reader, Protocol):
         """Notes that the records were compared."""
         ...
 
+    async def living(self) -> int:
+        """How many workers use this ledger now, this one among them: from `arrive` to `leave`, or until the server has lost one."""
+        ...
+
     async def begin_run(self) -> None:
         """Notes that a worker starts."""
         ...
