@@ -42,7 +42,7 @@ simulate: $(STAMP) ## play many histories on a simulated clock (SEEDS=100000, FI
 simulate-mutants: $(STAMP) ## plant mistakes, and see each found by some history
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation.mutants
 
-demo: $(STAMP) ## the whole thing on this machine, in a minute (KEEP=1 leaves it running)
+demo: $(STAMP) ## the whole thing on this machine, in a minute (KEEP=1 leaves it running, REPLICAS=3 has three workers on a PostgreSQL)
 	$(BIN)/python -m worker demo
 
 lock: $(STAMP) ## renew the locks: versions and hashes

@@ -1,4 +1,4 @@
-"""What the demo needs around it: a broker, a sandbox, a worker as a process; and the order in which things happen."""
+"""What the demo needs around it: a broker, a sandbox, workers as processes; and the order in which things happen."""
 
 from __future__ import annotations
 
@@ -6,26 +6,23 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
-import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from worker.clock import WallClock
-from worker.core.errors import WorkerError
 from worker.core.message import Message
 from worker.demo.node import BrokerNode
 from worker.demo.packages import rabbitmq
 from worker.demo.report import faults, letters_table, tasks_table
 from worker.demo.story import FOREMEN, LATE_FOREMAN, LATE_PROJECT, PROJECTS, Story, tell
+from worker.demo.workers import DemoError, Worker, ended, ledger_for, outcomes_of
 from worker.rabbit import Access, Connection, Intake, Publisher, connect, depth
 from worker.sandbox import Options, Request, Server, serve
 from worker.sandbox import environment as sandbox_environment
@@ -46,11 +43,7 @@ NARROWEST = 120
 console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=NARROWEST)
 
 
-class DemoError(WorkerError):
-    """The demo cannot be played."""
-
-
-async def demo(*, keep: bool, seed: int) -> int:
+async def demo(*, keep: bool, seed: int, replicas: int = 1) -> int:
     """Plays the story and returns 0 if everything is as it must be."""
     began = time.monotonic()
     story = tell(seed)
@@ -60,27 +53,31 @@ async def demo(*, keep: bool, seed: int) -> int:
         amqp_url = stack.enter_context(_broker())
         server = await stack.enter_async_context(_sandbox())
         folder = stack.enter_context(_folder())
-        settings = _settings(amqp_url, server, topology, folder)
-        worker = stack.enter_context(_worker(settings, folder))
-        address = await _pages(worker, folder)
-        console.print(f"the worker runs as process {worker.pid}; its pages are at {address}")
+        settings = _settings(amqp_url, server, topology, stack.enter_context(ledger_for(replicas, folder, console.print)))
+        workers = [stack.enter_context(Worker(settings, folder / f"worker-{number}.log")) for number in range(replicas)]
+        await asyncio.gather(*(worker.ready() for worker in workers))
+        for worker in workers:
+            console.print(f"the worker runs as process {worker.pid}; its pages are at {worker.address}")
         access = Access(lambda: (amqp_url,))
         connection = await connect(access, "demo")
         stack.push_async_callback(connection.close)
-        await _play(story, access, topology, server, address)
+        await _play(story, access, topology, server, workers)
         letters = await _read(access, connection, topology.dead)
         console.print(tasks_table(server.sandbox.state))
         console.print(letters_table(letters))
         wrong = faults(story, server.sandbox.state, letters)
         requests = {name: sum(by.values()) for name, by in requests_of(server.sandbox.counts).items()}
         console.print(f"{len(story.messages)} events, {sum(requests.values())} requests to Ditio: {_listed(requests)}")
+        if replicas > 1:
+            shares = ", ".join([f"{ended(await worker.outcomes())} by process {worker.pid}" for worker in workers])
+            console.print(f"the workers shared them: {shares}")
         console.print(f"{time.monotonic() - began:.0f} s in all")
         for each in wrong:
             console.print(f"[red]not as it must be:[/] {each}")
         if not wrong:
             console.print("[green]everything is as it must be[/]")
         if keep:
-            await _keep(settings, server, address)
+            await _keep(settings, server, workers)
         if os.environ.get("AMQP_URL"):
             await _remove(connection, topology)
     return 1 if wrong else 0
@@ -134,11 +131,11 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _settings(amqp_url: str, server: Server, topology: Topology, folder: Path) -> dict[str, str]:
+def _settings(amqp_url: str, server: Server, topology: Topology, ledger_url: str) -> dict[str, str]:
     return {
         "AMQP_URL": amqp_url,
         **sandbox_environment(server, server.sandbox.options),
-        "LEDGER_URL": f"sqlite://{folder}/ledger.db",
+        "LEDGER_URL": ledger_url,
         "WORKER_QUEUE_PREFIX": topology.prefix,
         "WORKER_WAIT_STEPS_S": ",".join(str(step) for step in WAIT_STEPS),
         "WORKER_HTTP_ADDRESS": "127.0.0.1:0",
@@ -147,43 +144,7 @@ def _settings(amqp_url: str, server: Server, topology: Topology, folder: Path) -
     }
 
 
-@contextmanager
-def _worker(settings: Mapping[str, str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The worker as a process of its own, stopped in order at the end."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AMQP_", "DITIO_", "LEDGER_", "WORKER_"))}
-    with (folder / "worker.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "worker", "run"], env={**kept, **settings}, stdout=log, stderr=log)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(40)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-async def _pages(worker: subprocess.Popen[bytes], folder: Path) -> str:
-    """The address of the worker's pages, once it is ready."""
-    deadline, log = time.monotonic() + 60, folder / "worker.log"
-    async with httpx.AsyncClient(trust_env=False) as client:
-        while time.monotonic() < deadline:
-            if worker.poll() is not None:
-                raise DemoError(f"the worker did not start: {log.read_text()[-2000:]}")
-            _, found, rest = log.read_text().partition("metrics and health at ")
-            if found:
-                address = rest.split('"')[0]
-                try:
-                    if (await client.get(f"{address}/readyz")).status_code == httpx.codes.OK:
-                        return address
-                except httpx.TransportError:
-                    pass
-            await asyncio.sleep(POLL_S)
-    raise DemoError("the worker did not get ready within a minute")
-
-
-async def _play(story: Story, access: Access, topology: Topology, server: Server, address: str) -> None:
+async def _play(story: Story, access: Access, topology: Topology, server: Server, workers: Sequence[Worker]) -> None:
     """Publishes everything, lets the late ones appear, and returns when every event has ended."""
     publisher = Publisher(access)
     columns = (
@@ -207,8 +168,8 @@ async def _play(story: Story, access: Access, topology: Topology, server: Server
             await publisher.close()
         began, late = time.monotonic(), False
         while True:
-            outcomes = await _outcomes(address)
-            done = sum(count for outcome, count in outcomes.items() if outcome != "waiting")
+            outcomes = await outcomes_of(workers)
+            done = ended(outcomes)
             progress.update(settled, completed=done, note=_listed(outcomes))
             if done >= len(story.messages):
                 return
@@ -220,18 +181,6 @@ async def _play(story: Story, access: Access, topology: Topology, server: Server
             if time.monotonic() - began > PATIENCE_S:
                 raise DemoError(f"only {done} of {len(story.messages)} events have ended after {PATIENCE_S:.0f} s")
             await asyncio.sleep(POLL_S)
-
-
-async def _outcomes(address: str) -> Mapping[str, int]:
-    """How many events ended how, by the worker's own metrics."""
-    async with httpx.AsyncClient(trust_env=False) as client:
-        text = (await client.get(f"{address}/metrics")).text
-    outcomes: Counter[str] = Counter()
-    for line in text.splitlines():
-        if line.startswith("ditio_worker_events_total{") and not line.endswith(" 0.0"):
-            outcome = line.split('outcome="')[1].split('"')[0]
-            outcomes[outcome] += int(float(line.rsplit(" ", 1)[1]))
-    return outcomes
 
 
 async def _read(access: Access, connection: Connection, queue: str) -> list[Message]:
@@ -258,12 +207,14 @@ async def _read(access: Access, connection: Connection, queue: str) -> list[Mess
     return messages
 
 
-async def _keep(settings: Mapping[str, str], server: Server, address: str) -> None:
+async def _keep(settings: Mapping[str, str], server: Server, workers: Sequence[Worker]) -> None:
     """Leaves everything running until Ctrl-C."""
     console.print("\nleft running until Ctrl-C (KEEP=1):")
     for name, value in settings.items():
         console.print(f"  export {name}={value}", soft_wrap=True)
-    console.print(f"  worker: {address}/metrics {address}/readyz\n  Ditio:  {server.identity_url}/_sandbox/state")
+    for worker in workers:
+        console.print(f"  worker: {worker.address}/metrics {worker.address}/readyz")
+    console.print(f"  Ditio:  {server.identity_url}/_sandbox/state")
     await asyncio.Event().wait()
 
 

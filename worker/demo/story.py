@@ -63,8 +63,8 @@ class Erp:
         return self._event("replaced", project, external_id, values)
 
     def deleted(self, project: str, external_id: str) -> Message:
-        """The work order is gone: in Ditio it must end inactive."""
-        self.work_orders[project, external_id]["active"] = False
+        """The work order is gone: in Ditio it must end inactive. What else it has there depends on when the deletion comes to its turn."""
+        self.work_orders[project, external_id] = {"active": False}
         return self._event("deleted", project, external_id, {})
 
     def _event(self, kind: str, project: str, external_id: str, values: Mapping[str, Value]) -> Message:
