@@ -1,4 +1,4 @@
-"""One event from bytes to outcome, and its settlement: durable first, acknowledged last.
+"""One event from bytes to outcome; worker.settle does to the broker what follows from it: durable first, acknowledged last.
 
     take ─► its turn ─► decode ─► first seen ─► project ─► lane of the work order ─► reconcile ─► settle
                            │                      │                                                 │
@@ -12,15 +12,13 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol, assert_never
-from uuid import uuid4
+from typing import Protocol
 
 import msgspec
 
 from worker.caution import Caution
-from worker.core.backoff import next_wait
 from worker.core.caution import ENDS, Step
-from worker.core.decode import Rules, decode
+from worker.core.decode import decode
 from worker.core.errors import (
     Absent,
     Ambiguous,
@@ -35,79 +33,36 @@ from worker.core.errors import (
 )
 from worker.core.event import Event, ProjectRef
 from worker.core.identity import Identity, identity, labelled, peek
-from worker.core.letter import Facts, Travel, letter, travel, waiting
+from worker.core.letter import travel
 from worker.core.message import Message
 from worker.core.outcome import (
     UNRESOLVED,
-    Applied,
     Dead,
     Failure,
     Ignored,
     Outcome,
     Reason,
-    Superseded,
     Unchanged,
     Waiting,
 )
+from worker.handling import Handling, Taken
 from worker.lanes import Abandoned, Lanes
-from worker.ports import Clock, Delivery, Ditio, Key, Ledger, Project, Publisher, Resolver
+from worker.ports import Clock, Delivery, Ditio, Key, Ledger, Publisher, Resolver
 from worker.reconcile import Conclusion, Reconciler
 from worker.round import Job
+from worker.settle import Settlement, Settling
 
 log = logging.getLogger("worker.events")
 
-FAILING_ROUNDS = 8
-"""After so many rounds an event that the API fails on, and on nothing else, is a dead letter."""
 
-
-class Queues(msgspec.Struct, frozen=True):
-    """Where events go that cannot be settled now: a wait queue for each step (seconds), and the dead letters."""
-
-    waits: dict[int, str]
-    dead: str
-
-
-class Handling(msgspec.Struct, frozen=True):
-    """The settings that handling depends on.
-
-    `source` gives the label of a source, or None: not one of ours; `handles` tells whether a project number is ours.
-    """
-
-    rules: Rules
-    queues: Queues
-    version: str
-    source: Callable[[str], str | None]
-    handles: Callable[[str], bool]
-    wait_max_s: int
-    max_in_flight: int = 64
-
-
-class Observer(Protocol):
+class Observer(Settling, Protocol):
     """Is told of what happens to events."""
 
     def received(self, delivery: Delivery) -> None: ...
 
-    async def settling(self, taken: Taken, conclusion: Conclusion, step: int) -> None:
-        """All that must be kept is kept, and the message is about to be acknowledged; `step` (seconds) is how long it waits, if so."""
-        ...
-
     def settled(self, taken: Taken, conclusion: Conclusion, seconds: float) -> None: ...
 
     def released(self, delivery: Delivery) -> None: ...
-
-
-class Taken(msgspec.Struct):
-    """A message on its way through the worker. `event`, `source`, `key`, `project` and `letter_id` fill in as they become known."""
-
-    delivery: Delivery
-    travel: Travel
-    identity: Identity
-    first_seen: int
-    event: Event | None = None
-    source: str | None = None
-    project: Project | None = None
-    key: Key | None = None
-    letter_id: str = ""
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -142,11 +97,11 @@ class Process:
         self._ditio = ditio
         self._resolver = resolver
         self._reconciler = reconciler
-        self._publisher = publisher
         self._clock = clock
         self._observer = observer
         self._trouble = trouble
         self._caution = caution or Caution(ledger)
+        self._settlement = Settlement(handling, publisher=publisher, clock=clock, observer=observer, caution=self._caution)
         self.lanes: Lanes[Key, Taken | Due, Conclusion] = Lanes(self._alone, limit=handling.max_in_flight)
 
     async def take(self, delivery: Delivery) -> None:
@@ -158,7 +113,7 @@ class Process:
                 known = travel(delivery.message)
                 seen = min(delivery.received_at, known.first_seen or delivery.received_at)
                 taken = Taken(delivery, known, Identity(), seen)
-                conclusion = await self._settle(taken, await self._concluded(taken, step))
+                conclusion = await self._settlement.settle(taken, await self._concluded(taken, step))
                 self._observer.settled(taken, conclusion, self._clock.monotonic() - started)
         except Abandoned:
             pass
@@ -250,10 +205,7 @@ class Process:
                 return Waiting("failing", Failure("failing", error.detail, "data.project", error.status, error.response))
 
     def _last_chance(self, taken: Taken) -> bool:
-        return self._next_wait(taken) is None
-
-    def _next_wait(self, taken: Taken) -> int | None:
-        return next_wait(sorted(self._handling.queues.waits), taken.travel.waited_s, self._handling.wait_max_s)
+        return self._handling.next_wait(taken.travel.waited_s) is None
 
     # --- the lane
 
@@ -294,58 +246,3 @@ class Process:
             raise TypeError("only decoded events enter a lane")
         stamp = event.stamp(taken.first_seen, repair=taken.travel.repair, order_by=self._handling.rules.order_by)
         return Job(event, stamp, taken.delivery.message.redelivered, self._last_chance(taken), taken.travel.rejected)
-
-    # --- settle
-
-    async def _settle(self, taken: Taken, conclusion: Conclusion) -> Conclusion:
-        """Publishes what must be kept, then acknowledges. Raises BrokerError or LedgerError, before which nothing was acknowledged."""
-        message, queues = taken.delivery.message, self._handling.queues
-        outcome, step = self._final(taken, conclusion.outcome)
-        match outcome:
-            case Applied() | Unchanged() | Superseded() | Ignored():
-                pass
-            case Waiting():
-                patient = step if outcome.patient else 0
-                facts = self._facts(
-                    taken,
-                    conclusion,
-                    waited_s=taken.travel.waited_s + patient,
-                    failing=outcome.kind == "failing" and outcome.counted,
-                )
-                await self._publish(queues.waits[step], waiting(message, outcome.failure, facts, refused=outcome.refused))
-            case Dead():
-                facts = self._facts(taken, conclusion, waited_s=taken.travel.waited_s)
-                await self._publish(queues.dead, letter(message, outcome.failure, facts))
-                taken.letter_id = facts.letter_id
-            case _:
-                assert_never(outcome)
-        concluded = msgspec.structs.replace(conclusion, outcome=outcome)
-        await self._observer.settling(taken, concluded, step)
-        taken.delivery.ack()
-        return concluded
-
-    async def _publish(self, queue: str, message: Message) -> None:
-        async with self._caution.waiting():
-            await self._publisher.publish(queue, message)
-
-    def _final(self, taken: Taken, outcome: Outcome) -> tuple[Outcome, int]:
-        """The outcome with the wait step, where waiting has not come to its end."""
-        if not isinstance(outcome, Waiting):
-            return outcome, 0
-        if not outcome.patient:
-            return outcome, min(self._handling.queues.waits)
-        step = self._next_wait(taken)
-        exhausted = outcome.kind == "failing" and taken.travel.failing_rounds + 1 >= FAILING_ROUNDS
-        return (Dead(outcome.failure), 0) if step is None or exhausted else (outcome, step)
-
-    def _facts(self, taken: Taken, conclusion: Conclusion, *, waited_s: int, failing: bool = False) -> Facts:
-        return Facts(
-            identity=taken.identity,
-            first_seen=taken.first_seen,
-            now=int(self._clock.now() * 1_000_000),
-            attempts=taken.travel.attempts + conclusion.attempts,
-            waited_s=waited_s,
-            failing_rounds=taken.travel.failing_rounds + failing,
-            version=self._handling.version,
-            letter_id=uuid4().hex,
-        )

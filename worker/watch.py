@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Protocol
 
 from worker.core.outcome import Applied, Dead, Failure, OutcomeName, Reason, Waiting, name
+from worker.handling import Taken
 from worker.ledger import Aside
 from worker.letters import Index, Letters
 from worker.ports import Clock, Delivery
-from worker.process import Taken
 from worker.reconcile import Conclusion
 
 log = logging.getLogger("worker.events")

@@ -12,9 +12,9 @@ from worker.core.decode import Rules
 from worker.core.doubt import Window
 from worker.core.plan import Policy
 from worker.core.tables import Tables, parse
+from worker.handling import Handling, Queues
 from worker.ledger import Reader
 from worker.ports import Clock, Ditio, Key, Ledger
-from worker.process import Handling, Queues
 from worker.reconcile import Reconciler
 from worker.rehearsal import Rehearsal
 from worker.resolve import Lookups, Observe

@@ -21,7 +21,7 @@ import msgspec
 
 from tests.simulation import adapters, world
 from tests.simulation.history import history
-from worker import calls, lanes, process, reconcile, references, resolve, round
+from worker import calls, lanes, process, reconcile, references, resolve, round, settle
 from worker.core import event, plan, record
 from worker.core.doubt import Doubt
 from worker.core.outcome import Applied, Waiting
@@ -35,13 +35,13 @@ Mutant = Callable[[], AbstractContextManager[Any]]
 
 def acknowledged_first() -> AbstractContextManager[Any]:
     """Acknowledge, then make durable."""
-    settle = process.Process._settle
+    settled = settle.Settlement.settle
 
     async def mutant(self: Any, taken: Any, conclusion: Any) -> Any:
         taken.delivery.ack()
-        return await settle(self, taken, conclusion)
+        return await settled(self, taken, conclusion)
 
-    return patch.object(process.Process, "_settle", mutant)
+    return patch.object(settle.Settlement, "settle", mutant)
 
 
 def created_without_doubt() -> AbstractContextManager[Any]:
@@ -100,7 +100,7 @@ def publish_unconfirmed() -> AbstractContextManager[Any]:
     async def mutant(self: Any, queue: str, message: Any) -> None:
         asyncio.ensure_future(_swallowed(self._publisher.publish(queue, message)))  # noqa: RUF006  the mistake itself
 
-    return patch.object(process.Process, "_publish", mutant)
+    return patch.object(settle.Settlement, "_publish", mutant)
 
 
 async def _swallowed(work: Any) -> None:

@@ -19,9 +19,10 @@ from worker.core.doubt import Window
 from worker.core.message import Message
 from worker.core.outcome import Outcome
 from worker.core.rehearsed import Rehearsed
+from worker.handling import Taken
 from worker.ledger import Store
 from worker.ports import Delivery
-from worker.process import Process, Taken
+from worker.process import Process
 from worker.reconcile import Conclusion
 from worker.rehearsal.rehearsal import Nowhere, Unacknowledged
 from worker.sandbox import Server, environment

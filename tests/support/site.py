@@ -21,9 +21,10 @@ from worker.core.message import Message
 from worker.core.outcome import Outcome, name
 from worker.core.plan import Policy
 from worker.core.tables import Tables
+from worker.handling import Handling, Queues, Taken
 from worker.ledger.memory import Contents, MemoryLedger
 from worker.ports import Delivery, Key
-from worker.process import Handling, Process, Queues, Taken
+from worker.process import Process
 from worker.reconcile import Conclusion, Reconciler
 from worker.resolve import Lookups
 from worker.sandbox import Options, Request, Server, serve

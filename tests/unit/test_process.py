@@ -19,11 +19,13 @@ from worker.core.identity import Identity
 from worker.core.letter import Facts, travel, waiting
 from worker.core.message import Message
 from worker.core.outcome import Applied, Failure, Outcome, Waiting
+from worker.handling import Handling, Queues, Taken
 from worker.ledger.memory import Contents, MemoryLedger
 from worker.ports import Key, Project, Suspects
-from worker.process import FAILING_ROUNDS, Handling, Process, Queues, Taken
+from worker.process import Process
 from worker.reconcile import Conclusion
 from worker.round import Job
+from worker.settle import FAILING_ROUNDS
 
 PROJECT = Project("p-1", "P-1", None)
 QUEUES = Queues({10: "wait.10s", 60: "wait.1m"}, "dead")

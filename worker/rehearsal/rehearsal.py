@@ -10,9 +10,10 @@ import msgspec
 from worker.core.message import Message
 from worker.core.outcome import Waiting
 from worker.core.rehearsed import Rehearsed, rehearsed
+from worker.handling import Handling, Taken
 from worker.ledger import Reader
 from worker.ports import Clock, Delivery, Ditio, Ledger, Resolver
-from worker.process import Handling, Process, Taken
+from worker.process import Process
 from worker.reconcile import Conclusion, Reconciler
 from worker.rehearsal.ledger import Beside
 from worker.rehearsal.snapshot import NEW, Snapshot
