@@ -66,13 +66,28 @@ class Shelf:
         return self.folder / "data" / "ledger.db"
 
 
-@pytest.fixture(params=["sqlite", "memory", "postgres"])
+@pytest.fixture(params=["sqlite", "memory", "postgres", "postgres of the next version"])
 async def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shelf]:
     async with AsyncExitStack() as stack:
         shelf = Shelf(request.param, tmp_path, stack)
-        if request.param == "postgres":
+        if "postgres" in request.param:
             shelf.database = await stack.enter_async_context(database(request.getfixturevalue("postgres_server")))
+        if "next version" in request.param:
+            await (await shelf.open()).close()
+            await migrate_further(shelf.database, empty=True)
         yield shelf
+
+
+async def migrate_further(database: Database | None, *, empty: bool = False) -> None:
+    """Does to a schema what the step of a later version may: every table has one column more, and there is one table more."""
+    assert database is not None
+    tables = [name for (name,) in await database.ask("SELECT tablename FROM pg_tables WHERE schemaname = %s", database.role)]
+    for table in tables:
+        await database.ask(f"ALTER TABLE {table} ADD COLUMN later text DEFAULT 'x' NOT NULL")
+        if empty and table != "migrations":
+            await database.ask(f"TRUNCATE {table}")
+    await database.ask(f"CREATE TABLE later (id int); ALTER TABLE later OWNER TO {database.role}")
+    await database.ask("INSERT INTO migrations VALUES (999, '999_add_later', 0)")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.ledger.conftest import Shelf, StoppedClock
+from tests.ledger.conftest import Shelf, StoppedClock, migrate_further
 from tests.ledger.test_ledger import line, record
 from tests.support.histories import records
 from tests.support.postgres import Database, database
@@ -65,6 +65,22 @@ async def test_a_newer_schema_is_refused_with_a_sentence(shelf: Shelf, postgres:
     await postgres.ask("INSERT INTO migrations VALUES (999, '999_future', 0)")
     with pytest.raises(LedgerRefused, match=r"written by a newer ditio-worker \(its schema is 999.*run that version"):
         await shelf.open()
+
+
+async def test_a_newer_worker_s_additions_stop_neither_those_that_run_nor_those_that_start(
+    shelf: Shelf, postgres: Database
+) -> None:
+    # Given
+    running = await shelf.open()
+    await running.commit(WorkOrder(KEY, record(1, name="a"), "t"))
+    # When a worker of the next version has migrated the schema
+    await migrate_further(postgres)
+    # Then
+    await running.commit(WorkOrder(KEY, record(2, name="b"), "t"))
+    starting = await shelf.open()
+    assert (await starting.load(KEY)).record == record(2, name="b")
+    await starting.commit(WorkOrder(KEY, record(3, name="c"), "t"))
+    assert (await running.load(KEY)).record == record(3, name="c")
 
 
 async def test_a_role_without_a_schema_of_its_own_is_told_what_to_ask_for(shelf: Shelf, postgres: Database) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 
 import msgspec
 import psycopg
@@ -14,7 +14,7 @@ from worker.ledger.postgres_server import Connection, PostgresServer, explained
 from worker.ledger.schema import migrations, pending
 
 EXISTS = "SELECT to_regclass(quote_ident(current_schema()) || '.migrations') IS NOT NULL"
-APPLIED = "SELECT number FROM migrations"
+APPLIED = "SELECT number, name FROM migrations"
 NOTE = "INSERT INTO migrations VALUES (%s, %s, %s)"
 
 
@@ -53,8 +53,8 @@ async def up_to_date(connection: Connection, server: PostgresServer) -> None:
         raise SchemaBehind(f"{where} is not of this version's schema yet: start a worker of this version first")
 
 
-async def _applied(connection: Connection) -> Collection[int]:
-    """The numbers of the migrations that were done; none in an empty schema."""
+async def _applied(connection: Connection) -> Mapping[int, str]:
+    """The numbers and names of the migrations that were done; none in an empty schema."""
     if await (await connection.execute(EXISTS)).fetchone() != (True,):
-        return ()
-    return [number for (number,) in await (await connection.execute(APPLIED)).fetchall()]
+        return {}
+    return dict(await (await connection.execute(APPLIED)).fetchall())

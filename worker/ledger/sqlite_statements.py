@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -58,11 +58,11 @@ read_before = msgspec.json.Decoder(dict[str, object]).decode
 write = msgspec.json.Encoder().encode
 
 
-def applied(db: sqlite3.Connection) -> Sequence[int]:
-    """The numbers of the migrations that were done; none in an empty file."""
+def applied(db: sqlite3.Connection) -> Mapping[int, str]:
+    """The numbers and names of the migrations that were done; none in an empty file."""
     if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'").fetchone():
-        return ()
-    return [number for (number,) in db.execute("SELECT number FROM migrations")]
+        return {}
+    return dict(db.execute("SELECT number, name FROM migrations").fetchall())
 
 
 def binding(db: sqlite3.Connection) -> Binding | None:
