@@ -42,7 +42,8 @@ unix_socket_directories = ''
 max_connections = 100
 shared_buffers = 64MB
 """
-ACCESS = "host all all 127.0.0.1/32 scram-sha-256\n"
+ACCESS = "host all,replication all 127.0.0.1/32 scram-sha-256\n"
+"""`all` does not stand for replication."""
 
 
 class NoPostgres(WorkerError):
