@@ -90,8 +90,9 @@ async def test_a_message_that_breaks_the_worker_ends_alone_among_the_dead_letter
         breaking.kill()
 
 
+@pytest.mark.parametrize("prefetch", [1, 5, 512])
 async def test_two_workers_on_one_ledger_condemn_the_one_message_that_breaks_them_and_no_other(
-    vhost: Vhost, ditio: Server, postgres: Database, tmp_path: Path
+    vhost: Vhost, ditio: Server, postgres: Database, tmp_path: Path, prefetch: int
 ) -> None:
     # Given
     names = [f"WO-{number}" for number in range(500)]
@@ -100,7 +101,7 @@ async def test_two_workers_on_one_ledger_condemn_the_one_message_that_breaks_the
     workers = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        more = {"LEDGER_URL": postgres.url, "WORKER_PREFETCH": "64", "BREAKS_ON": "handle:WO-250", "BREAKS_BY": "kill"}
+        more = {"LEDGER_URL": postgres.url, "WORKER_PREFETCH": str(prefetch), "BREAKS_ON": "handle:WO-250", "BREAKS_BY": "kill"}
         given = settings(vhost.url, ditio, tmp_path, **more)
         workers.append(WorkerProcess(given, tmp_path / name, ("-m", "tests.support.breaking")))
     # When
