@@ -4,7 +4,7 @@
                                ▲        │
                                └─ note ─┴─► waits for somebody else: no note, for its end then is nobody's fault
 
-Suspect is what was delivered before (unless the worker before ended in order, or this one gave it back itself, and has survived it),
+Suspect is what was delivered before (unless the worker before ended in order, or this one has had it in hand itself, and survived it),
 what notes are standing of, and everything, as long as nothing was settled since a message broke the worker. Nothing else costs a commit.
 """
 
@@ -25,7 +25,8 @@ from worker.turns import Turns
 log = logging.getLogger("worker.caution")
 
 MOST_REMEMBERED = 10_000
-"""Messages that are known to be harmless because this worker gave them back; forgetting them costs time, nothing else."""
+"""Messages that are known to be harmless because this worker gave them back, or handled them and cannot know that the broker has heard of
+it; forgetting them costs time, nothing else."""
 
 
 class Note:
@@ -47,7 +48,7 @@ class Caution:
         self._suspected: set[str] = set()
         self._tense = False
         self._wary = True
-        self._survived: set[str] = set()
+        self._survived: dict[str, None] = {}
         self._note: Note | None = None
         self._paused_at = 0.0
 
@@ -82,8 +83,10 @@ class Caution:
         except (Exception, asyncio.CancelledError):
             self._remember(message)
             raise
-        if self._survived and message.redelivered:
-            self._survived.discard(mark(message))
+        if message.redelivered:
+            self._forget(message)
+        elif self._wary:  # its acknowledgement may be lost with the connection
+            self._remember(message)
 
     @asynccontextmanager
     async def due(self) -> AsyncIterator[None]:
@@ -176,6 +179,10 @@ class Caution:
         self._tense = False
 
     def _remember(self, message: Message) -> None:
-        if len(self._survived) >= MOST_REMEMBERED:
-            self._survived.clear()
-        self._survived.add(mark(message))
+        self._survived[mark(message)] = None
+        if len(self._survived) > MOST_REMEMBERED:
+            del self._survived[next(iter(self._survived))]
+
+    def _forget(self, message: Message) -> None:
+        if self._survived:
+            self._survived.pop(mark(message), None)

@@ -23,8 +23,7 @@ async def test_the_leader_is_killed_under_load_and_the_worker_goes_on(
     ditio.sandbox.options = ditio.sandbox.options.changed({"latency_s": 0.05})
     await publish_all(clustered.url, [event("created", f"WO-{number}", name="x") for number in range(EVENTS)])
     leader = cluster.leader(clustered, "workorders.events")
-    near = {"WORKER_PREFETCH": "64"}  # what is redelivered is handled one at a time
-    worker = WorkerProcess(settings(cluster.urls(clustered, first=leader), ditio, tmp_path, **near), tmp_path)
+    worker = WorkerProcess(settings(cluster.urls(clustered, first=leader), ditio, tmp_path), tmp_path)
     try:
         worker.start()
         await worker.ready()

@@ -163,6 +163,30 @@ async def test_what_this_worker_gave_back_itself_is_not_suspect_once() -> None:
     assert (await rig.worker()).suspects(AGAIN)
 
 
+async def test_what_this_worker_has_handled_is_not_suspect_once_when_its_acknowledgement_was_lost() -> None:
+    # Given
+    rig = Rig()
+    worker = await rig.worker()
+    await rig.handle(Message(b"again"), worker=worker)
+    # When, Then
+    assert not worker.suspects(AGAIN)
+    await rig.handle(AGAIN, worker=worker)
+    assert worker.suspects(AGAIN), "another may have ended at it since"
+    assert (await rig.worker()).suspects(AGAIN)
+
+
+async def test_only_the_latest_of_what_it_has_handled_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given
+    monkeypatch.setattr("worker.caution.MOST_REMEMBERED", 2)
+    rig = Rig()
+    worker = await rig.worker()
+    for body in (b"1", b"2", b"3"):
+        await rig.handle(Message(body), worker=worker)
+    # When, Then
+    suspects = [worker.suspects(Message(body, redelivered=True)) for body in (b"1", b"2", b"3")]
+    assert suspects == [True, False, False]
+
+
 async def test_what_was_delivered_before_is_not_suspect_when_the_worker_before_ended_in_order() -> None:
     # Given a ledger that knows of no end yet, and then of one in order
     rig = Rig()
