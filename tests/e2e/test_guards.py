@@ -156,6 +156,8 @@ async def test_without_a_limit_nothing_is_guarded(worker: WorkerProcess, vhost: 
     await worker.ready()
     orders = [f"WO-{number}" for number in range(20)]
     await publish_all(vhost.url, [event("created", order, name="x") for order in orders])
+    # What is deleted before it was made is never made.
+    await eventually(lambda: len(ditio.sandbox.state.tasks) == 20)
     await publish_all(vhost.url, [event("deleted", order, time=LATER) for order in orders])
     await eventually(lambda: inactive(ditio) == 20)
 
