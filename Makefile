@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env check format test soak simulate simulate-mutants demo lock schemas pictures clean
+.PHONY: help env check format test soak bench simulate simulate-mutants demo lock schemas pictures clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -35,6 +35,9 @@ test: check ## check, then every test (OPTIONS="--without-broker --without-postg
 
 soak: $(STAMP) ## what takes too long for test: an hour and more (OPTIONS="-k memory" chooses)
 	$(BIN)/python -m pytest $(OPTIONS) tests/soak
+
+bench: $(STAMP) ## the worker beside its peers and the floor, about 10 minutes (OPTIONS=--quick: 2 minutes; needs Node 20 with npm for its rows)
+	$(BIN)/python -m tests.bench.throughput $(OPTIONS)
 
 simulate: $(STAMP) ## play many histories on a simulated clock (SEEDS=100000, FIRST=0)
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),10000) --first $(or $(FIRST),0)
