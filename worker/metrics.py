@@ -253,8 +253,8 @@ class Metrics:
         self._late_acks = self._counter("late_acks_total", "Acknowledgements dropped because their channel was gone.")
 
     def _declare_process(self, version: str) -> None:
-        self._in_flight = self._gauge("in_flight", "Events being worked on.")
-        self._limit = self._gauge("concurrency_limit", "The most events that are worked on at once now.")
+        self._in_flight = self._gauge("in_flight", "Requests to Ditio in flight.")
+        self._limit = self._gauge("concurrency_limit", "The most requests to Ditio that may be in flight now.")
         self._lanes = self._gauge("lanes", "Work orders with events in the process.")
         self._held = self._gauge("held_bytes", "Bytes of the bodies that are held.")
         self._paused = _children(self._gauge("paused", "Whether consumption is paused.", "cause"), get_args(PauseCause))

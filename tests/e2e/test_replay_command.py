@@ -34,7 +34,7 @@ async def replay(worker: WorkerProcess, *words: str) -> tuple[int, dict[str, Any
 
 def bad(number: int, **data: object) -> Message:
     """An event of a work order of its own, whose price is none."""
-    return event("updated", f"WO-{number}", id=f"bad-{number}", price="abc", **data)  # type: ignore[arg-type]
+    return event("updated", f"WO-{number}", id=f"bad-{number}", price="abc", **data)  # type: ignore[arg-type]  # any fields
 
 
 async def test_a_letter_replayed_after_newer_events_changes_nothing_that_they_set_and_brings_what_they_did_not(
